@@ -1,0 +1,162 @@
+//! The commands, one file each. Each prints for people by default and JSON with `--format json`; the exit code is 0
+//! where all is well (warnings included), 1 where errors were found, 2 for wrong use.
+
+mod backtest;
+mod check;
+mod config;
+mod explain;
+
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config::{Config, Sources, load},
+    files,
+    rules::{Files, RuleSet, Settings, diagnostics::Diagnostic},
+};
+
+/// Watches business and technical telemetry on Kafka with SQL rules, exactly once.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Configuration file [default: tierwatch.toml, where there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets one key of the configuration, over file and environment: --set kafka.brokers=localhost:9092
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Checks rules: every problem of every file, with file, line and column
+    Check(check::Check),
+    /// Shows what a rule does: its folds, what is shared, what runs per window
+    Explain(explain::Explain),
+    /// Plays events from files through rules: what they would have said
+    Backtest(backtest::Backtest),
+    /// Prints the configuration in force, and where each value comes from
+    Config(config::Show),
+}
+
+/// A command's outcome: its exit code, or an error to be shown.
+type Outcome = anyhow::Result<ExitCode>;
+
+/// Errors were found.
+const FOUND: u8 = 1;
+/// The command was used wrongly.
+const MISUSED: u8 = 2;
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { MISUSED } else { 0 });
+        }
+    };
+    let outcome = match configuration(&cli.global) {
+        Ok(config) => run(cli.command, &config),
+        Err(error) => {
+            say(&format!("{error}"));
+            return ExitCode::from(MISUSED);
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        // A reader that has gone, such as `head`, is no error of ours.
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+            return ExitCode::SUCCESS;
+        }
+        say(&format!("error: {error:#}"));
+        ExitCode::from(FOUND)
+    })
+}
+
+fn run(command: Command, config: &Config) -> Outcome {
+    match command {
+        Command::Check(command) => command.run(config),
+        Command::Explain(command) => command.run(config),
+        Command::Backtest(command) => command.run(config),
+        Command::Config(command) => command.run(config),
+    }
+}
+
+fn configuration(global: &Global) -> anyhow::Result<Config> {
+    let mut flags = Vec::new();
+    for flag in &global.set {
+        let Some((key, value)) = flag.split_once('=') else {
+            anyhow::bail!("error: --set {flag} has no value: write --set KEY=VALUE, such as --set kafka.brokers=localhost:9092");
+        };
+        flags.push((key.to_owned(), value.to_owned()));
+    }
+    Ok(load(&Sources::from_process(global.config.clone(), flags))?)
+}
+
+/// Prints a line for people on stderr.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Prints a line of the result.
+fn print(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{line}")?;
+    Ok(())
+}
+
+/// Reads the rule files that were named, or all of the configuration's.
+fn read_files(config: &Config, rules: &[PathBuf]) -> anyhow::Result<Files> {
+    let rules = if rules.is_empty() { vec![config.rules.path.clone()] } else { rules.to_vec() };
+    Ok(files::read(&rules, &config.tables.path, &config.rules.reference)?)
+}
+
+/// Settings that belong to a rule set.
+fn settings(config: &Config) -> Settings {
+    Settings { idle_after_ms: config.fold.idle_after.map(|span| i64::try_from(span.as_millis()).unwrap_or(i64::MAX)) }
+}
+
+/// Compiles files; where they have errors, shows them all and answers `None`.
+fn compile(files: Files, settings: Settings) -> Option<RuleSet> {
+    let (set, problems) = RuleSet::compile(files, settings);
+    if RuleSet::broken(&problems) {
+        show(&problems.into_iter().filter(|problem| problem.severity == crate::rules::diagnostics::Severity::Error).collect::<Vec<_>>());
+        return None;
+    }
+    Some(set)
+}
+
+/// Shows findings on stderr as rustc does.
+fn show(problems: &[Diagnostic]) {
+    let color = std::io::stderr().is_terminal();
+    for problem in problems {
+        say(&problem.render(color));
+        say("");
+    }
+}
+
+/// `1 rule`, `2 rules`.
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}

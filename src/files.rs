@@ -1,0 +1,97 @@
+//! Rule files, table schemas and reference tables as they lie on disk.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::rules::{Files, diagnostics::Source};
+
+/// Why files cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// A path that is not there or not readable.
+    #[error("cannot read {path}: {error}; {hint}")]
+    Read {
+        /// The path.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A folder without a file of the kind.
+    #[error("there is no .{extension} file in {path}; {hint}")]
+    Empty {
+        /// The folder.
+        path: PathBuf,
+        /// The kind of file.
+        extension: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+}
+
+/// Reads all files of a rule set: rules from any number of files and folders.
+pub fn read(rules: &[PathBuf], tables: &Path, references: &Path) -> Result<Files, FilesError> {
+    let mut files = Files::default();
+    for path in rules {
+        let found = sources(path, &["sql"], "name a rule file or a folder of them, or set rules.path")?;
+        if found.is_empty() {
+            return Err(FilesError::Empty { path: path.clone(), extension: "sql", hint: "name a rule file or a folder of them" });
+        }
+        for source in found {
+            if !files.rules.contains(&source) {
+                files.rules.push(source);
+            }
+        }
+    }
+    files.tables = sources(tables, &["json"], "set tables.path to the folder of table schemas")?;
+    if files.tables.is_empty() {
+        return Err(FilesError::Empty { path: tables.to_owned(), extension: "json", hint: "set tables.path to the folder of table schemas" });
+    }
+    if references.exists() {
+        files.references = sources(references, &["json", "csv"], "set rules.reference to the folder of reference tables")?;
+    }
+    Ok(files)
+}
+
+/// The files of the given kinds at or below a path, in the order of their names.
+fn sources(path: &Path, extensions: &[&str], hint: &'static str) -> Result<Vec<Arc<Source>>, FilesError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| FilesError::Read { path, error, hint }
+    };
+    if path.is_file() {
+        let text = fs::read_to_string(path).map_err(failed(path))?;
+        return Ok(vec![Arc::new(Source { path: path.display().to_string(), text })]);
+    }
+    let mut entries: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed(path))? {
+        entries.push(entry.map_err(failed(path))?.path());
+    }
+    entries.sort();
+    let mut found = Vec::new();
+    for entry in entries {
+        let hidden = entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let wanted = entry.extension().is_some_and(|kind| extensions.iter().any(|extension| kind == *extension));
+        if !hidden && (entry.is_dir() || wanted) {
+            found.extend(sources(&entry, extensions, hint)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The Git commit that a path is checked out at, where it is in a repository: read from its files, as far as a
+/// plain `.git/HEAD` tells.
+pub fn commit(path: &Path) -> Option<String> {
+    let folder = fs::canonicalize(path).ok()?;
+    let git = folder.ancestors().map(|folder| folder.join(".git")).find(|git| git.is_dir())?;
+    let head = fs::read_to_string(git.join("HEAD")).ok()?;
+    let commit = match head.trim().strip_prefix("ref: ") {
+        Some(reference) => fs::read_to_string(git.join(reference)).ok()?,
+        None => head,
+    };
+    Some(commit.trim().to_owned())
+}

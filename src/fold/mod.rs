@@ -1,0 +1,290 @@
+//! FOLD: events in, sections out. A section says of one range of one source partition which states its events add.
+//!
+//! [`accumulate`] is one fold at work, [`Folder`] cuts the events of all partitions into sections, [`stage`] is the
+//! loop around it as a state machine.
+
+pub mod accumulate;
+pub mod stage;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, UInt32Array},
+    compute::{concat_batches, take_record_batch},
+    datatypes::{DataType, Field, Schema},
+    util::display::{ArrayFormatter, FormatOptions},
+};
+use datafusion::common::Result;
+use xxhash_rust::xxh3::xxh3_64;
+
+use self::accumulate::{Accumulation, FoldPlan};
+use crate::{
+    decode::{Decoded, Decoder, Event, Limits, Rejected},
+    panes::{Millis, pane_start},
+    partial::{Partials, Section, Sections},
+    position::Range,
+    rules::RuleSet,
+};
+
+/// A section closes when it holds this many states, so that none outgrows a record.
+const STATES_MAX: usize = 20_000;
+
+/// A section with its states, not yet spread over partials partitions.
+#[derive(Debug)]
+pub struct Folded {
+    /// What it says of its range.
+    pub section: Section,
+    /// The states of each fold of its table: the fold's place in the folder, and the states.
+    pub states: Vec<(usize, RecordBatch)>,
+}
+
+/// Which source partition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source {
+    /// The table.
+    pub table: String,
+    /// The partition of its topic.
+    pub partition: i32,
+}
+
+/// A source partition as its owner knows it.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The topic.
+    pub topic: String,
+    /// Which life of the topic.
+    pub incarnation: String,
+    /// How many partitions the topic has.
+    pub partitions: i32,
+}
+
+struct Intake {
+    decoder: Decoder,
+    folds: Vec<usize>,
+    out_of_orderness_ms: i64,
+}
+
+struct Partition {
+    origin: Origin,
+    /// The latest event time seen, which cuts sections.
+    latest: Option<Millis>,
+    open: Open,
+}
+
+struct Open {
+    range: Range,
+    latest: Option<Millis>,
+    accumulations: Vec<Accumulation>,
+}
+
+/// Folds the events of any number of source partitions.
+pub struct Folder {
+    plans: Vec<Arc<FoldPlan>>,
+    intakes: BTreeMap<String, Intake>,
+    partitions: BTreeMap<Source, Partition>,
+    pane_ms: i64,
+    computed: BTreeMap<String, Vec<String>>,
+}
+
+impl Folder {
+    /// A folder for the folds of a rule set.
+    pub fn new(rules: &RuleSet, limits: Limits) -> Result<Self> {
+        let mut plans = Vec::new();
+        let mut intakes = BTreeMap::new();
+        for (name, table) in &rules.catalog.tables {
+            let specs: Vec<_> = rules.folds.values().filter(|spec| spec.table.name == *name).collect();
+            if specs.is_empty() {
+                continue;
+            }
+            let used: BTreeSet<String> = specs.iter().flat_map(|spec| spec.columns()).collect();
+            let decoder = Decoder::new(table, &used, limits);
+            let mut folds = Vec::new();
+            for spec in specs {
+                folds.push(plans.len());
+                plans.push(Arc::new(FoldPlan::new(spec, decoder.schema())?));
+            }
+            intakes.insert(name.clone(), Intake { decoder, folds, out_of_orderness_ms: table.out_of_orderness_ms });
+        }
+        let computed = plans.iter().map(|plan| (plan.fingerprint.clone(), plan.aggregates.clone())).collect();
+        Ok(Self { plans, intakes, partitions: BTreeMap::new(), pane_ms: rules.pane_ms().max(1), computed })
+    }
+
+    /// Begins a source partition at a position.
+    pub fn begin(&mut self, source: &Source, origin: Origin, position: i64) -> Result<()> {
+        let accumulations = self.accumulations(&source.table)?;
+        let open = Open { range: Range { start: position, end: position }, latest: None, accumulations };
+        self.partitions.insert(source.clone(), Partition { origin, latest: None, open });
+        Ok(())
+    }
+
+    /// Ends a source partition; what was open is dropped.
+    pub fn end(&mut self, source: &Source) {
+        self.partitions.remove(source);
+    }
+
+    fn accumulations(&self, table: &str) -> Result<Vec<Accumulation>> {
+        let folds = self.intakes.get(table).map(|intake| intake.folds.as_slice()).unwrap_or_default();
+        folds.iter().map(|at| Accumulation::new(&self.plans[*at])).collect()
+    }
+
+    /// Folds events of one partition, which follow those before; `next` is the position after them. Sections that
+    /// close on the way are added to `out`; the events that do not count are answered.
+    pub fn fold<'a>(&mut self, source: &Source, events: impl IntoIterator<Item = Event<'a>>, next: i64, out: &mut Vec<Folded>) -> Result<Vec<Rejected>> {
+        let (Some(intake), Some(partition)) = (self.intakes.get(&source.table), self.partitions.get_mut(source)) else {
+            return Ok(Vec::new());
+        };
+        let Decoded { batch, offsets, times, rejected } = intake.decoder.decode(events);
+        let mut start = 0;
+        for (row, time) in times.iter().enumerate() {
+            let before = partition.latest;
+            let latest = before.map_or(*time, |before| before.max(*time));
+            partition.latest = Some(latest);
+            partition.open.latest = Some(partition.open.latest.map_or(*time, |open| open.max(*time)));
+            let pane = |latest: Millis| pane_start(latest.saturating_sub(intake.out_of_orderness_ms), self.pane_ms);
+            // Lateness follows the order of positions, not how events were cut into batches: where the running
+            // watermark passes a pane's end, the section ends, and what comes after is judged against that.
+            if before.is_some_and(|before| pane(before) != pane(latest)) {
+                partition.update(&batch.slice(start, row + 1 - start), &times[start..=row])?;
+                start = row + 1;
+                out.push(partition.close(source, offsets[row] + 1, &intake.folds, &self.plans)?);
+            }
+        }
+        if start < times.len() {
+            partition.update(&batch.slice(start, times.len() - start), &times[start..])?;
+        }
+        partition.open.range.end = next.max(partition.open.range.end);
+        if partition.open.accumulations.iter().map(Accumulation::len).sum::<usize>() > STATES_MAX {
+            out.push(partition.close(source, next, &intake.folds, &self.plans)?);
+        }
+        Ok(rejected)
+    }
+
+    /// Closes the open section of a partition, empty or not: what was read so far.
+    pub fn close(&mut self, source: &Source) -> Result<Option<Folded>> {
+        let (Some(intake), Some(partition)) = (self.intakes.get(&source.table), self.partitions.get_mut(source)) else {
+            return Ok(None);
+        };
+        let end = partition.open.range.end;
+        partition.close(source, end, &intake.folds, &self.plans).map(Some)
+    }
+
+    /// The position after the last event folded.
+    pub fn position(&self, source: &Source) -> Option<i64> {
+        self.partitions.get(source).map(|partition| partition.open.range.end)
+    }
+
+    /// True where the open section of a partition covers anything.
+    pub fn has_open(&self, source: &Source) -> bool {
+        self.partitions.get(source).is_some_and(|partition| !partition.open.range.is_empty())
+    }
+
+    /// The latest event time seen in a partition.
+    pub fn latest(&self, source: &Source) -> Option<Millis> {
+        self.partitions.get(source).and_then(|partition| partition.latest)
+    }
+
+    /// The source partitions it has.
+    pub fn sources(&self) -> Vec<Source> {
+        self.partitions.keys().cloned().collect()
+    }
+
+    /// The tables it reads.
+    pub fn reads(&self, table: &str) -> bool {
+        self.intakes.contains_key(table)
+    }
+
+    /// Spreads sections over partials partitions: each gets every section, with the states that belong to it.
+    pub fn spread(&self, folded: &[Folded], partitions: i32) -> Result<Vec<Sections>> {
+        let mut out: Vec<Sections> = (0..partitions)
+            .map(|partition| Sections {
+                partition,
+                partitions,
+                computed: self.computed.clone(),
+                sections: folded.iter().map(|folded| folded.section.clone()).collect(),
+                partials: Vec::new(),
+            })
+            .collect();
+        for (at, plan) in self.plans.iter().enumerate() {
+            let mut batches = Vec::new();
+            for (section, folded) in folded.iter().enumerate() {
+                for (_, states) in folded.states.iter().filter(|(fold, _)| *fold == at) {
+                    batches.push(with_section(states, u32::try_from(section).unwrap_or(u32::MAX))?);
+                }
+            }
+            let Some(first) = batches.first() else { continue };
+            let all = concat_batches(&first.schema(), &batches)?;
+            let mut rows: Vec<Vec<u32>> = vec![Vec::new(); out.len()];
+            // The keys stand after `section` and `pane`.
+            let keys: Vec<ArrayRef> = plan.spread.iter().map(|key| Arc::clone(all.column(2 + key))).collect();
+            for row in 0..all.num_rows() {
+                let home = home(&keys, row, partitions)?;
+                rows[home].push(u32::try_from(row).unwrap_or(u32::MAX));
+            }
+            for (sections, rows) in out.iter_mut().zip(rows).filter(|(_, rows)| !rows.is_empty()) {
+                let batch = take_record_batch(&all, &UInt32Array::from(rows))?;
+                sections.partials.push(Partials { fold: plan.fingerprint.clone(), aggregates: plan.aggregates.clone(), batch });
+            }
+        }
+        Ok(out)
+    }
+}
+
+impl Partition {
+    fn update(&mut self, events: &RecordBatch, times: &[Millis]) -> Result<()> {
+        for accumulation in &mut self.open.accumulations {
+            accumulation.update(events, times)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, source: &Source, end: i64, folds: &[usize], plans: &[Arc<FoldPlan>]) -> Result<Folded> {
+        let mut states = Vec::new();
+        for (accumulation, fold) in self.open.accumulations.iter_mut().zip(folds) {
+            if !accumulation.is_empty() {
+                states.push((*fold, accumulation.take()?));
+                // What took its states begins anew: accumulators do not promise to be usable after.
+                *accumulation = Accumulation::new(&plans[*fold])?;
+            }
+        }
+        let range = Range { start: self.open.range.start, end };
+        let section = Section {
+            table: source.table.clone(),
+            topic: self.origin.topic.clone(),
+            incarnation: self.origin.incarnation.clone(),
+            partition: source.partition,
+            partitions: self.origin.partitions,
+            range,
+            latest_ms: self.open.latest.take(),
+            end_at_ms: None,
+            lost: false,
+        };
+        self.open.range = Range { start: end, end };
+        Ok(Folded { section, states })
+    }
+}
+
+fn with_section(states: &RecordBatch, section: u32) -> Result<RecordBatch> {
+    let mut fields = vec![Arc::new(Field::new("section", DataType::UInt32, false))];
+    fields.extend(states.schema().fields().iter().cloned());
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt32Array::from(vec![section; states.num_rows()]))];
+    columns.extend(states.columns().iter().cloned());
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+/// The partials partition of a row: by the text of its spread keys, so that every instance and version agrees.
+fn home(keys: &[ArrayRef], row: usize, partitions: i32) -> Result<usize> {
+    if keys.is_empty() {
+        return Ok(0);
+    }
+    let options = FormatOptions::default().with_null("\u{0}");
+    let mut text = String::new();
+    for key in keys {
+        text.push_str(&ArrayFormatter::try_new(key.as_ref(), &options)?.value(row).to_string());
+        text.push('\u{1f}');
+    }
+    let partitions = u64::try_from(partitions.max(1)).unwrap_or(1);
+    Ok(usize::try_from(xxh3_64(text.as_bytes()) % partitions).unwrap_or(0))
+}

@@ -1,0 +1,1 @@
+//! FOLD's loop.

@@ -1,0 +1,250 @@
+//! The chain: which ranges of which source partition were counted, and how far time has come for it.
+//!
+//! Time comes from the unbroken prefix alone. A window closes when every partition of every table its rule reads
+//! has come past it; a partition nobody speaks of holds, and so does one whose ranges have a hole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    panes::Millis,
+    partial::Section,
+    position::{Link, Range, RangeSet},
+};
+
+/// All source partitions, by table and partition.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Chain {
+    tables: BTreeMap<String, BTreeMap<i32, Source>>,
+    counts: BTreeMap<String, i32>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Source {
+    incarnation: String,
+    ranges: RangeSet,
+    /// The greatest event time of the prefix, less the out-of-orderness, no later than the append time.
+    watermark: Option<Millis>,
+    /// When it was first at its end without a new record since.
+    quiet_since: Option<Millis>,
+    /// The watermark that silence gives.
+    idle: Option<Millis>,
+    /// For each fold, since when every event is in it; the least time where that is all of them.
+    whole_since: BTreeMap<String, Millis>,
+    /// Folds that are computed, but since when is not known before the first event.
+    pending_folds: BTreeSet<String>,
+    /// Sections behind a hole: they are counted, but their time is not.
+    behind: Vec<Behind>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Behind {
+    range: Range,
+    time: Option<Millis>,
+}
+
+impl Chain {
+    /// How a section relates to what was counted.
+    pub fn link(&self, section: &Section) -> Link {
+        let source = self.tables.get(&section.table).and_then(|partitions| partitions.get(&section.partition));
+        match source {
+            None => Link::Joins { hole: false },
+            // A recreated topic counts from zero again: its ranges say nothing about the old ones.
+            Some(source) if source.incarnation != section.incarnation => Link::Overlaps,
+            Some(source) => source.ranges.link(section.range),
+        }
+    }
+
+    /// Counts a section that [`link`](Self::link) said joins. `settings` tells a table's out-of-orderness and the
+    /// time after which a quiet partition is idle.
+    pub fn accept(
+        &mut self,
+        section: &Section,
+        computed: &BTreeMap<String, Vec<String>>,
+        append_ms: Millis,
+        settings: impl Fn(&str) -> Option<(i64, Option<i64>)>,
+    ) {
+        let Some((out_of_orderness_ms, idle_after_ms)) = settings(&section.table) else { return };
+        self.counts.insert(section.table.clone(), section.partitions);
+        let source = self.tables.entry(section.table.clone()).or_default().entry(section.partition).or_default();
+        source.incarnation.clone_from(&section.incarnation);
+        source.ranges.insert(section.range);
+
+        // Since when each fold has every event.
+        source.whole_since.retain(|fold, _| computed.contains_key(fold));
+        source.pending_folds.retain(|fold| computed.contains_key(fold));
+        let from_the_beginning = section.range.start == 0;
+        for fold in computed.keys() {
+            if !source.whole_since.contains_key(fold) {
+                if from_the_beginning {
+                    source.whole_since.insert(fold.clone(), Millis::MIN);
+                } else {
+                    source.pending_folds.insert(fold.clone());
+                }
+            }
+        }
+        let known_from = section.latest_ms.or(section.end_at_ms.map(|t| t.min(append_ms)));
+        if let Some(from) = known_from {
+            for fold in std::mem::take(&mut source.pending_folds) {
+                source.whole_since.insert(fold, from.saturating_add(out_of_orderness_ms));
+            }
+        }
+
+        // No event moves time further than the log itself has come.
+        let time = section.latest_ms.map(|latest| latest.min(append_ms).saturating_sub(out_of_orderness_ms));
+        let prefix = source.ranges.prefix_end().unwrap_or(section.range.end);
+        if section.range.start > prefix || source.ranges.hole().is_some_and(|hole| section.range.start >= hole.end) {
+            source.behind.push(Behind { range: section.range, time });
+        } else {
+            source.watermark = source.watermark.max(time);
+        }
+        let behind = std::mem::take(&mut source.behind);
+        for one in behind {
+            if one.range.end <= prefix {
+                source.watermark = source.watermark.max(one.time);
+            } else {
+                source.behind.push(one);
+            }
+        }
+
+        if !section.range.is_empty() {
+            source.quiet_since = None;
+        }
+        if let (Some(at), true) = (section.end_at_ms, section.range.end == prefix) {
+            let at = at.min(append_ms);
+            let since = *source.quiet_since.get_or_insert(at);
+            if let Some(after) = idle_after_ms.map(|after| after.max(out_of_orderness_ms))
+                && at.saturating_sub(since) >= after
+            {
+                source.idle = source.idle.max(Some(at.saturating_sub(after)));
+            }
+        }
+    }
+
+    /// How far time has come for all of `tables`; `None` while a partition of one has not spoken.
+    pub fn watermark(&self, tables: &BTreeSet<String>) -> Option<Millis> {
+        let mut least: Option<Millis> = None;
+        for table in tables {
+            let count = *self.counts.get(table)?;
+            let partitions = self.tables.get(table)?;
+            for partition in 0..count {
+                let source = partitions.get(&partition)?;
+                let time = source.watermark.max(source.idle)?;
+                least = Some(least.map_or(time, |least| least.min(time)));
+            }
+        }
+        least
+    }
+
+    /// Since when a fold has every event of a table; `None` while that is not known.
+    pub fn whole_since(&self, table: &str, fold: &str) -> Option<Millis> {
+        let count = *self.counts.get(table)?;
+        let partitions = self.tables.get(table)?;
+        let mut latest = Millis::MIN;
+        for partition in 0..count {
+            latest = latest.max(*partitions.get(&partition)?.whole_since.get(fold)?);
+        }
+        Some(latest)
+    }
+
+    /// A fold that begins anew: nothing of it is whole.
+    pub fn forget_fold(&mut self, fold: &str) {
+        for source in self.tables.values_mut().flat_map(BTreeMap::values_mut) {
+            source.whole_since.remove(fold);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(partition: i32, start: i64, end: i64, latest_ms: Option<i64>, end_at_ms: Option<i64>) -> Section {
+        Section {
+            table: "t".into(),
+            topic: "t".into(),
+            incarnation: "a".into(),
+            partition,
+            partitions: 2,
+            range: Range { start, end },
+            latest_ms,
+            end_at_ms,
+            lost: false,
+        }
+    }
+
+    fn accept(chain: &mut Chain, section: &Section, append_ms: i64) {
+        let computed = BTreeMap::from([("f".to_owned(), Vec::new())]);
+        chain.accept(section, &computed, append_ms, |_| Some((5, Some(30))));
+    }
+
+    fn watermark(chain: &Chain) -> Option<i64> {
+        chain.watermark(&BTreeSet::from(["t".to_owned()]))
+    }
+
+    #[test]
+    fn time_waits_for_every_partition() {
+        let mut chain = Chain::default();
+        accept(&mut chain, &section(0, 0, 10, Some(100), None), 1000);
+        assert_eq!(watermark(&chain), None, "partition 1 has not spoken");
+        accept(&mut chain, &section(1, 0, 0, None, None), 1000);
+        assert_eq!(watermark(&chain), None, "partition 1 has no time");
+        accept(&mut chain, &section(1, 0, 5, Some(50), None), 1000);
+        assert_eq!(watermark(&chain), Some(45));
+    }
+
+    #[test]
+    fn time_waits_at_a_hole_and_goes_on_when_it_is_filled() {
+        let mut chain = Chain::default();
+        accept(&mut chain, &section(1, 0, 5, Some(1000), None), 1000);
+        accept(&mut chain, &section(0, 0, 10, Some(100), None), 1000);
+        accept(&mut chain, &section(0, 20, 30, Some(300), None), 1000);
+        assert_eq!(watermark(&chain), Some(95));
+        accept(&mut chain, &section(0, 10, 20, Some(200), None), 1000);
+        assert_eq!(watermark(&chain), Some(295));
+    }
+
+    #[test]
+    fn a_fast_clock_moves_time_no_further_than_the_log() {
+        let mut chain = Chain::default();
+        accept(&mut chain, &section(1, 0, 5, Some(9_000), None), 400);
+        accept(&mut chain, &section(0, 0, 5, Some(9_000), None), 500);
+        assert_eq!(watermark(&chain), Some(395));
+    }
+
+    #[test]
+    fn a_quiet_partition_is_idle_only_after_a_while_at_its_end() {
+        let mut chain = Chain::default();
+        accept(&mut chain, &section(1, 0, 5, Some(10_000), None), 20_000);
+        for (section, expected) in [
+            (section(0, 0, 5, Some(100), Some(200)), Some(95)),
+            (section(0, 5, 5, None, Some(229)), Some(95)),
+            (section(0, 5, 5, None, Some(230)), Some(200)),
+            (section(0, 5, 5, None, Some(300)), Some(270)),
+            // A new record ends the silence; time does not go back.
+            (section(0, 5, 6, Some(280), Some(310)), Some(275)),
+            (section(0, 6, 6, None, Some(320)), Some(275)),
+        ] {
+            accept(&mut chain, &section, 20_000);
+            assert_eq!(watermark(&chain), expected, "{section:?}");
+        }
+    }
+
+    #[test]
+    fn windows_are_whole_from_the_beginning_or_from_where_reading_began() {
+        let mut chain = Chain::default();
+        accept(&mut chain, &section(0, 0, 5, Some(100), None), 1000);
+        accept(&mut chain, &section(1, 7, 9, Some(120), None), 1000);
+        assert_eq!(chain.whole_since("t", "f"), Some(125));
+        assert_eq!(chain.whole_since("t", "g"), None);
+    }
+
+    #[test]
+    fn a_recreated_topic_is_refused() {
+        let mut chain = Chain::default();
+        accept(&mut chain, &section(0, 0, 5, Some(100), None), 1000);
+        let again = Section { incarnation: "b".into(), ..section(0, 5, 9, Some(200), None) };
+        assert_eq!(chain.link(&again), Link::Overlaps);
+    }
+}

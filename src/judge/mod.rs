@@ -1,0 +1,402 @@
+//! JUDGE: a deterministic state machine over one partition of the partials log. `(state, record) -> (state, outputs)`,
+//! with no clock, no randomness and no I/O inside: the append time comes with the record.
+//!
+//! [`chain`] keeps which ranges were counted and how far time has come, [`panes`] the states, [`windows`] evaluates
+//! a rule at a window end, [`series`] takes readings to breaches, [`snapshot`] writes it all down, [`stage`] is the
+//! loop around it as a state machine.
+
+pub mod chain;
+pub mod output;
+pub mod panes;
+pub mod series;
+pub mod snapshot;
+pub mod stage;
+pub mod windows;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{AsArray, RecordBatch, UInt32Array},
+    compute::take_record_batch,
+    datatypes::{Int64Type, UInt32Type},
+};
+use datafusion::common::Result;
+
+use self::{
+    chain::Chain,
+    output::{Notice, Output},
+    panes::PaneStore,
+    series::{Identity, SeriesState},
+};
+use crate::{
+    fold::accumulate::FoldPlan,
+    panes::{Millis, first_end_after, last_end_until},
+    partial::{Partials, Record, RuleSetRecord, Section, Sections},
+    position::Link,
+    rules::{Rule, RuleSet, diagnostics::Severity},
+};
+
+/// Whether outputs are wanted, or only the state that they leave behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Evaluate and judge.
+    Live,
+    /// Rebuild panes; levels and episodes are taken as they were recorded.
+    Replay,
+}
+
+/// The state of one partition of the partials log.
+#[derive(Debug)]
+pub struct Judge {
+    /// The partition.
+    pub partition: i32,
+    rules: Option<Active>,
+    chain: Chain,
+    panes: BTreeMap<String, PaneStore>,
+    states: BTreeMap<String, RuleState>,
+    changed: BTreeSet<(String, Arc<str>)>,
+}
+
+/// The rule set in force.
+#[derive(Debug, Clone)]
+pub struct Active {
+    /// As it stands in the log.
+    pub record: Arc<RuleSetRecord>,
+    /// Compiled.
+    pub set: Arc<RuleSet>,
+    /// Its folds, planned for merging.
+    pub plans: BTreeMap<String, Arc<FoldPlan>>,
+}
+
+impl Active {
+    /// Compiles a rule set from the log. The error says why it cannot be run.
+    pub fn new(record: RuleSetRecord) -> std::result::Result<Self, String> {
+        let (set, problems) = RuleSet::compile(record.files(), record.settings);
+        Self::with(record, set, &problems)
+    }
+
+    fn with(record: RuleSetRecord, set: RuleSet, problems: &[crate::rules::diagnostics::Diagnostic]) -> std::result::Result<Self, String> {
+        if let Some(problem) = problems.iter().find(|problem| problem.severity == Severity::Error) {
+            return Err(format!("{}: {}", problem.source.path, problem.message));
+        }
+        let mut plans = BTreeMap::new();
+        for (fingerprint, spec) in &set.folds {
+            let plan = FoldPlan::new(spec, &spec.table.schema).map_err(|error| error.strip_backtrace())?;
+            plans.insert(fingerprint.clone(), Arc::new(plan));
+        }
+        Ok(Self { record: Arc::new(record), set: Arc::new(set), plans })
+    }
+}
+
+/// Compiled rule sets by hash: partitions of one process share them.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    known: BTreeMap<String, Active>,
+}
+
+impl Compiled {
+    /// The rule set of a record.
+    pub fn get(&mut self, record: &RuleSetRecord) -> std::result::Result<Active, String> {
+        if let Some(active) = self.known.get(&record.hash) {
+            return Ok(Active { record: Arc::new(record.clone()), ..active.clone() });
+        }
+        let active = Active::new(record.clone())?;
+        self.known.insert(record.hash.clone(), active.clone());
+        Ok(active)
+    }
+}
+
+/// What is known of one rule.
+#[derive(Debug, Default)]
+pub(crate) struct RuleState {
+    /// The next window end; `None` before the first window.
+    pub(crate) next_end: Option<Millis>,
+    /// Its series, by their canonical JSON.
+    pub(crate) series: BTreeMap<Arc<str>, SeriesState>,
+    /// Events that came after a window they belong to had closed.
+    pub(crate) late: i64,
+    /// Why it is not evaluated.
+    pub(crate) fenced: Option<String>,
+}
+
+impl Judge {
+    /// A partition about which nothing is known.
+    pub fn new(partition: i32) -> Self {
+        Self { partition, rules: None, chain: Chain::default(), panes: BTreeMap::new(), states: BTreeMap::new(), changed: BTreeSet::new() }
+    }
+
+    /// Takes one record of the log, appended at `append_ms`.
+    pub fn step(&mut self, record: Record, append_ms: Millis, mode: Mode, compiled: &mut Compiled, out: &mut Vec<Output>) -> Result<()> {
+        match record {
+            Record::RuleSet(record) => {
+                self.switch(&record, mode, compiled, out);
+                Ok(())
+            }
+            Record::Sections(sections) => self.sections(sections, append_ms, mode, out),
+        }
+    }
+
+    /// Puts a rule set in force. Rules keep their series by name; folds keep their panes by fingerprint.
+    fn switch(&mut self, record: &RuleSetRecord, mode: Mode, compiled: &mut Compiled, out: &mut Vec<Output>) {
+        if self.rules.as_ref().is_some_and(|active| active.record.hash == record.hash) {
+            return;
+        }
+        let active = match compiled.get(record) {
+            Ok(active) => active,
+            Err(reason) => {
+                out.push(Output::Notice(Notice::RuleSetRefused { reason }));
+                return;
+            }
+        };
+        out.push(Output::Notice(Notice::RuleSet { hash: record.hash.clone(), rules: active.set.rules.len() }));
+        if let Some(before) = self.rules.take() {
+            for rule in &before.set.rules {
+                match active.set.rules.iter().find(|new| new.header.name == rule.header.name) {
+                    None => self.remove(rule, mode, out),
+                    Some(new) if new.version != rule.version => {
+                        if let Some(state) = self.states.get_mut(&rule.header.name) {
+                            state.fenced = None;
+                            // Another slide has other window ends.
+                            state.next_end = state.next_end.map(|end| first_end_after(end - rule.slide_ms, new.slide_ms));
+                        }
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        self.panes.retain(|fold, _| active.plans.contains_key(fold));
+        for (fingerprint, plan) in &active.plans {
+            // States of other aggregates do not fit: such a fold begins anew.
+            let fits = self.panes.get(fingerprint).is_some_and(|store| store.plan().aggregates == plan.aggregates);
+            if !fits {
+                self.panes.insert(fingerprint.clone(), PaneStore::new(Arc::clone(plan)));
+                self.chain.forget_fold(fingerprint);
+            }
+        }
+        self.rules = Some(active);
+    }
+
+    fn remove(&mut self, rule: &Arc<Rule>, mode: Mode, out: &mut Vec<Output>) {
+        let Some(mut state) = self.states.remove(&rule.header.name) else { return };
+        let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
+        for (name, series) in &mut state.series {
+            let who = Identity { rule: &rule.header.name, series: name };
+            if let (Some(change), Mode::Live) = (series.gone(who, &rule.header, end, "rule_removed"), mode) {
+                windows::breach(rule, who, end, None, &change, out);
+            }
+            self.changed.insert((rule.header.name.clone(), Arc::clone(name)));
+        }
+    }
+
+    fn sections(&mut self, sections: Sections, append_ms: Millis, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
+        let Sections { computed, sections, partials, .. } = sections;
+        let rows = by_section(&partials, sections.len())?;
+        for (section, rows) in sections.iter().zip(rows) {
+            match self.chain.link(section) {
+                Link::Known => out.push(Output::Notice(Notice::Known { section: describe(section) })),
+                Link::Overlaps => out.push(Output::Notice(Notice::Refused { section: describe(section) })),
+                Link::Joins { hole } => {
+                    if hole {
+                        out.push(Output::Notice(Notice::Hole { section: describe(section) }));
+                    }
+                    for (at, states) in rows {
+                        self.merge(&partials[at], &states, out)?;
+                    }
+                    self.chain.accept(section, &computed, append_ms, |table| {
+                        let set = &self.rules.as_ref()?.set;
+                        Some((set.catalog.tables.get(table)?.out_of_orderness_ms, set.settings.idle_after_ms))
+                    });
+                    self.advance(mode, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds states to the panes they belong to. What only closed windows would have seen is counted as late.
+    fn merge(&mut self, partials: &Partials, states: &RecordBatch, out: &mut Vec<Output>) -> Result<()> {
+        let Some(active) = &self.rules else { return Ok(()) };
+        let Some(store) = self.panes.get_mut(&partials.fold) else { return Ok(()) };
+        let plan = Arc::clone(store.plan());
+        if partials.aggregates != plan.aggregates {
+            // Made under another rule set; its windows are not whole, which the chain knows.
+            return Ok(());
+        }
+        let states = without_section(states)?;
+        let panes = states.column(0).as_primitive::<Int64Type>().values().clone();
+        let rows = states.column(plan.rows_column()).as_primitive::<Int64Type>().clone();
+        let users: Vec<(&Arc<Rule>, Millis, Millis)> = active
+            .set
+            .rules
+            .iter()
+            .flat_map(|rule| rule.folds.iter().filter(|fold| fold.spec.fingerprint() == partials.fold).map(move |fold| (rule, fold)))
+            .filter_map(|(rule, fold)| {
+                let next = self.states.get(&rule.header.name)?.next_end?;
+                // Panes before `kept` are in no open window; panes before `whole` were in one that has closed.
+                Some((rule, next - fold.hop.reach_ms(), next - rule.slide_ms - fold.hop.ago_ms))
+            })
+            .collect();
+        let everybody = active.set.rules.iter().filter(|rule| rule.folds.iter().any(|fold| fold.spec.fingerprint() == partials.fold)).count();
+        let kept = if users.len() < everybody { Millis::MIN } else { users.iter().map(|(_, kept, _)| *kept).min().unwrap_or(Millis::MIN) };
+        for (rule, _, whole) in &users {
+            let late: i64 = panes.iter().zip(rows.values()).filter(|(pane, _)| *pane < whole).map(|(_, rows)| rows).sum();
+            if late > 0 {
+                if let Some(state) = self.states.get_mut(&rule.header.name) {
+                    state.late += late;
+                }
+                out.push(Output::Notice(Notice::Late { rule: rule.header.name.clone(), events: late }));
+            }
+        }
+        let mut by_pane: BTreeMap<Millis, Vec<u32>> = BTreeMap::new();
+        for (row, pane) in panes.iter().enumerate().filter(|(_, pane)| **pane >= kept) {
+            by_pane.entry(*pane).or_default().push(u32::try_from(row).unwrap_or(u32::MAX));
+        }
+        for (pane, rows) in by_pane {
+            store.add(pane, take_record_batch(&states, &UInt32Array::from(rows))?)?;
+        }
+        Ok(())
+    }
+
+    /// Closes every window that the watermark has passed.
+    fn advance(&mut self, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
+        let Some(active) = self.rules.clone() else { return Ok(()) };
+        for rule in &active.set.rules {
+            if !rule.spread && self.partition != 0 {
+                continue;
+            }
+            let Some(watermark) = self.chain.watermark(&rule.tables) else { continue };
+            let state = self.states.entry(rule.header.name.clone()).or_default();
+            if state.next_end.is_none() {
+                let first = rule.folds.iter().filter_map(|fold| {
+                    let pane = self.panes.get(&fold.spec.fingerprint())?.first()?;
+                    Some(first_end_after(pane + fold.hop.ago_ms, rule.slide_ms))
+                });
+                let Some(first) = first.min() else { continue };
+                if first > watermark {
+                    continue;
+                }
+                state.next_end = Some(first);
+            }
+            let Some(mut end) = state.next_end else { continue };
+            if end > watermark {
+                continue;
+            }
+            while end <= watermark {
+                if mode == Mode::Live && state.fenced.is_none() {
+                    let whole = rule.folds.iter().all(|fold| {
+                        let (start, _) = fold.hop.window(end);
+                        self.chain.whole_since(&fold.spec.table.name, &fold.spec.fingerprint()).is_some_and(|since| since <= start)
+                    });
+                    let changed = &mut self.changed;
+                    if let Err(error) = windows::evaluate(rule, end, whole, &self.panes, state, changed, out) {
+                        let reason = error.strip_backtrace();
+                        out.push(Output::Notice(Notice::Fenced { rule: rule.header.name.clone(), reason: reason.clone() }));
+                        windows::fenced(rule, end, &reason, out);
+                        state.fenced = Some(reason);
+                    }
+                }
+                end += rule.slide_ms;
+            }
+            state.next_end = Some(end);
+        }
+        self.prune(&active);
+        Ok(())
+    }
+
+    /// Drops the panes that no open window reads.
+    fn prune(&mut self, active: &Active) {
+        for (fingerprint, store) in &mut self.panes {
+            let mut until = Some(Millis::MAX);
+            for rule in &active.set.rules {
+                for fold in rule.folds.iter().filter(|fold| fold.spec.fingerprint() == *fingerprint) {
+                    let next = self.states.get(&rule.header.name).and_then(|state| state.next_end);
+                    until = until.zip(next).map(|(until, next)| until.min(next - fold.hop.reach_ms()));
+                }
+            }
+            if let Some(until) = until {
+                store.drop_before(until);
+            }
+        }
+    }
+
+    /// How far each rule has closed its windows here, and in how many partitions it is evaluated.
+    pub fn progress(&self) -> BTreeMap<String, (Millis, i32)> {
+        let Some(active) = &self.rules else { return BTreeMap::new() };
+        let mut progress = BTreeMap::new();
+        for rule in active.set.rules.iter().filter(|rule| rule.spread || self.partition == 0) {
+            if let Some(watermark) = self.chain.watermark(&rule.tables) {
+                let partitions = if rule.spread { active.record.partitions } else { 1 };
+                progress.insert(rule.header.name.clone(), (last_end_until(watermark, rule.slide_ms), partitions));
+            }
+        }
+        progress
+    }
+
+    /// The series that changed since this was asked last: `None` for one that is gone.
+    pub fn take_changed(&mut self) -> Vec<(String, Arc<str>, Option<SeriesState>)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed
+            .into_iter()
+            .map(|(rule, series)| {
+                let state = self.states.get(&rule).and_then(|state| state.series.get(&series)).cloned();
+                (rule, series, state)
+            })
+            .collect()
+    }
+
+    /// Takes the level and episode of a series as they were recorded.
+    pub fn restore_series(&mut self, rule: &str, series: &str, state: Option<SeriesState>) {
+        let rule = self.states.entry(rule.to_owned()).or_default();
+        match state {
+            Some(state) => _ = rule.series.insert(series.into(), state),
+            None => _ = rule.series.remove(series),
+        }
+    }
+
+    /// The earliest window end that some rule has yet to close: outputs before it are complete.
+    pub fn closed_until(&self) -> Millis {
+        let Some(active) = &self.rules else { return Millis::MIN };
+        let rules = active.set.rules.iter().filter(|rule| rule.spread || self.partition == 0);
+        rules.map(|rule| self.chain.watermark(&rule.tables).unwrap_or(Millis::MIN)).min().unwrap_or(Millis::MIN)
+    }
+
+    /// Late events by rule.
+    pub fn late(&self) -> BTreeMap<&str, i64> {
+        self.states.iter().filter(|(_, state)| state.late > 0).map(|(name, state)| (name.as_str(), state.late)).collect()
+    }
+
+    /// The rule set in force.
+    pub fn active(&self) -> Option<&Active> {
+        self.rules.as_ref()
+    }
+}
+
+fn describe(section: &Section) -> String {
+    format!("{}[{}] {}..{}", section.topic, section.partition, section.range.start, section.range.end)
+}
+
+/// The rows of each partial, by section: for each section, which partial and its rows.
+fn by_section(partials: &[Partials], sections: usize) -> Result<Vec<Vec<(usize, RecordBatch)>>> {
+    let mut out: Vec<Vec<(usize, RecordBatch)>> = vec![Vec::new(); sections];
+    for (at, one) in partials.iter().enumerate() {
+        let Some(ids) = one.batch.column(0).as_primitive_opt::<UInt32Type>() else { continue };
+        let mut rows: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for row in 0..ids.len() {
+            rows.entry(ids.value(row)).or_default().push(u32::try_from(row).unwrap_or(u32::MAX));
+        }
+        for (section, rows) in rows {
+            if let Some(out) = usize::try_from(section).ok().and_then(|section| out.get_mut(section)) {
+                out.push((at, take_record_batch(&one.batch, &UInt32Array::from(rows))?));
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn without_section(states: &RecordBatch) -> Result<RecordBatch> {
+    let columns: Vec<usize> = (1..states.num_columns()).collect();
+    Ok(states.project(&columns)?)
+}

@@ -1,0 +1,148 @@
+//! The state of a judge partition, written down: what the state topic holds.
+//!
+//! Three kinds of records, all written in the transaction of the outputs they belong to:
+//!
+//! * `series`: the level and episode of one series, whenever they change. What was published binds: recovery takes
+//!   these as they are and never judges the past anew.
+//! * `progress`: the position in the log up to which outputs were published, and their ordinals.
+//! * `snapshot`: everything, at one position. Recovery begins there and replays the log up to `progress` to rebuild
+//!   panes, evaluating nothing.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::{array::AsArray, datatypes::Int64Type};
+use serde::{Deserialize, Serialize};
+
+use super::{Active, Compiled, Judge, RuleState, chain::Chain, panes::PaneStore, series::SeriesState};
+use crate::{
+    panes::Millis,
+    partial::{FormatError, RuleSetRecord, envelope, ipc, open, read_ipc},
+};
+
+/// Up to where outputs were published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The position in the partials log after the last record whose outputs were published.
+    pub position: i64,
+    /// How many readings records there were.
+    pub readings: u64,
+    /// How many breach events there were.
+    pub alerts: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    /// The position in the partials log after the last record that is in it.
+    position: i64,
+    partition: i32,
+    /// Which of the slots it is written to, and which part of it this is.
+    slot: u8,
+    chunk: u32,
+    chunks: u32,
+    rules: Option<RuleSetRecord>,
+    chain: Chain,
+    states: BTreeMap<String, RuleHeader>,
+    panes: Vec<PaneHeader>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RuleHeader {
+    next_end: Option<Millis>,
+    late: i64,
+    fenced: Option<String>,
+    series: BTreeMap<Arc<str>, SeriesState>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PaneHeader {
+    fold: String,
+    bytes: usize,
+}
+
+/// Why a snapshot cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// Its form.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// Its states.
+    #[error("its states cannot be merged: {0}")]
+    States(#[from] datafusion::common::DataFusionError),
+    /// Its rules.
+    #[error("its rules cannot be run: {0}")]
+    Rules(String),
+}
+
+impl Judge {
+    /// The whole state, as it is before the record at `position`.
+    pub fn snapshot(&self, position: i64) -> Result<Vec<u8>, SnapshotError> {
+        let mut panes = Vec::new();
+        let mut blobs = Vec::new();
+        for (fold, store) in &self.panes {
+            for batch in store.snapshot()? {
+                let blob = ipc(&batch)?;
+                panes.push(PaneHeader { fold: fold.clone(), bytes: blob.len() });
+                blobs.push(blob);
+            }
+        }
+        let states = self.states.iter().map(|(name, state)| {
+            let RuleState { next_end, late, fenced, series } = state;
+            (name.clone(), RuleHeader { next_end: *next_end, late: *late, fenced: fenced.clone(), series: series.clone() })
+        });
+        let header = Header {
+            position,
+            partition: self.partition,
+            slot: 0,
+            chunk: 0,
+            chunks: 1,
+            rules: self.rules.as_ref().map(|active| active.record.as_ref().clone()),
+            chain: self.chain.clone(),
+            states: states.collect(),
+            panes,
+        };
+        Ok(envelope(&header, &blobs))
+    }
+
+    /// Reads a snapshot; answers with the position at which replay begins.
+    pub fn from_snapshot(bytes: &[u8], compiled: &mut Compiled) -> Result<(Self, i64), SnapshotError> {
+        let (header, mut rest) = open::<Header>(bytes)?;
+        let rules: Option<Active> = header.rules.as_ref().map(|record| compiled.get(record)).transpose().map_err(SnapshotError::Rules)?;
+        let mut judge = Self::new(header.partition);
+        judge.chain = header.chain;
+        for (fingerprint, plan) in rules.iter().flat_map(|active| &active.plans) {
+            judge.panes.insert(fingerprint.clone(), PaneStore::new(Arc::clone(plan)));
+        }
+        for pane in header.panes {
+            let Some((blob, after)) = rest.split_at_checked(pane.bytes) else {
+                return Err(FormatError::Damaged("a pane is cut short".into()).into());
+            };
+            rest = after;
+            let batch = read_ipc(blob)?;
+            let start = batch.column(0).as_primitive_opt::<Int64Type>().and_then(|panes| panes.values().first().copied());
+            if let (Some(start), Some(store)) = (start, judge.panes.get_mut(&pane.fold)) {
+                store.add(start, batch)?;
+            }
+        }
+        for (name, state) in header.states {
+            let RuleHeader { next_end, late, fenced, series } = state;
+            judge.states.insert(name, RuleState { next_end, late, fenced, series });
+        }
+        judge.rules = rules;
+        Ok((judge, header.position))
+    }
+}
+
+/// The key of a series' record in the state topic.
+pub fn series_key(rule: &str, series: &str) -> String {
+    format!("series\u{1f}{rule}\u{1f}{series}")
+}
+
+/// The rule and series of such a key.
+pub fn parse_series_key(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix("series\u{1f}")?.split_once('\u{1f}')
+}
+
+/// The key of the progress record.
+pub const PROGRESS: &str = "progress";
+/// The key of the snapshot record.
+pub const SNAPSHOT: &str = "snapshot";

@@ -1,0 +1,20 @@
+//! Tierwatch: a stream processor over Kafka that watches business and technical telemetry with SQL rules, within
+//! seconds and exactly once. `ARCHITECTURE.md` is the map; the modules below are in the order in which data flows.
+
+pub mod panes;
+pub mod position;
+pub mod time;
+
+pub mod rules;
+
+pub mod decode;
+pub mod partial;
+
+pub mod fold;
+
+pub mod judge;
+
+pub mod backtest;
+pub mod cli;
+pub mod config;
+pub mod files;

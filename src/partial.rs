@@ -1,0 +1,287 @@
+//! The versioned record between FOLD and JUDGE: what stands in the partials topic.
+//!
+//! A record is a magic word, a format version, a JSON header and Arrow IPC streams, one for each fold. The header
+//! speaks for itself (`kcat` shows it), the streams carry the states. A record of a version that is not known is an
+//! error that says so, never a guess.
+
+use std::{collections::BTreeMap, io::Cursor, sync::Arc};
+
+use arrow::{
+    array::RecordBatch,
+    ipc::{reader::StreamReader, writer::StreamWriter},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    panes::Millis,
+    position::Range,
+    rules::{Files, Settings, diagnostics::Source},
+};
+
+/// The format that is written.
+pub const VERSION: u8 = 1;
+const MAGIC: &[u8; 3] = b"TWP";
+
+/// Why a record cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// Not ours at all.
+    #[error("the record does not begin with TWP: something else writes to this topic")]
+    Foreign,
+    /// Of a later binary.
+    #[error("the record has format {0}, and this binary reads up to {VERSION}: upgrade this instance; nothing is lost meanwhile")]
+    Version(u8),
+    /// Cut short or garbled.
+    #[error("the record is damaged: {0}")]
+    Damaged(String),
+}
+
+/// What FOLD says of one range of one source partition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Section {
+    /// The table.
+    pub table: String,
+    /// Its topic.
+    pub topic: String,
+    /// Which life of the topic: a recreated topic has another.
+    pub incarnation: String,
+    /// The source partition.
+    pub partition: i32,
+    /// How many partitions the topic has.
+    pub partitions: i32,
+    /// The positions covered.
+    pub range: Range,
+    /// The latest event time in the range; `None` where no event counts.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub latest_ms: Option<Millis>,
+    /// Where the partition was read to its end: FOLD's clock when it was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub end_at_ms: Option<Millis>,
+    /// True where the source no longer has these positions: recorded, never waited for.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub lost: bool,
+}
+
+/// States of one fold, for all sections of a record; the column `section` says which row is whose.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Partials {
+    /// The fold's fingerprint.
+    pub fold: String,
+    /// The fingerprints of the aggregates whose states follow.
+    pub aggregates: Vec<String>,
+    /// `section`, `pane`, keys, `rows`, states.
+    pub batch: RecordBatch,
+}
+
+/// Sections for one partials partition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sections {
+    /// The partials partition it was made for.
+    pub partition: i32,
+    /// How many partials partitions there are.
+    pub partitions: i32,
+    /// The folds computed, with their aggregates: a window is whole where every range since its start has them.
+    pub computed: BTreeMap<String, Vec<String>>,
+    /// The sections.
+    pub sections: Vec<Section>,
+    /// Their states.
+    pub partials: Vec<Partials>,
+}
+
+/// A rule set as it enters the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RuleSetRecord {
+    /// Its place in the order of rule sets.
+    pub number: u64,
+    /// Its hash.
+    pub hash: String,
+    /// The Git commit its files come from, where that is known.
+    pub commit: Option<String>,
+    /// How many partials partitions there are.
+    pub partitions: i32,
+    /// Settings that change what a reading is.
+    pub settings: Settings,
+    /// Rules: path and text.
+    pub rules: Vec<(String, String)>,
+    /// Table schemas: path and text.
+    pub tables: Vec<(String, String)>,
+    /// Reference tables: path and text.
+    pub references: Vec<(String, String)>,
+}
+
+impl RuleSetRecord {
+    /// The files as they were.
+    pub fn files(&self) -> Files {
+        let sources = |pairs: &[(String, String)]| pairs.iter().map(|(path, text)| Arc::new(Source { path: path.clone(), text: text.clone() })).collect();
+        Files { rules: sources(&self.rules), tables: sources(&self.tables), references: sources(&self.references) }
+    }
+
+    /// The record of a set of files.
+    pub fn new(number: u64, hash: &str, commit: Option<String>, partitions: i32, settings: Settings, files: &Files) -> Self {
+        let pairs = |sources: &[Arc<Source>]| sources.iter().map(|source| (source.path.clone(), source.text.clone())).collect();
+        Self { number, hash: hash.to_owned(), commit, partitions, settings, rules: pairs(&files.rules), tables: pairs(&files.tables), references: pairs(&files.references) }
+    }
+}
+
+/// One record of the partials topic.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// Ranges and their states.
+    Sections(Sections),
+    /// From here on, these rules.
+    RuleSet(RuleSetRecord),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Header {
+    Sections { partition: i32, partitions: i32, computed: BTreeMap<String, Vec<String>>, sections: Vec<Section>, partials: Vec<PartialsHeader> },
+    RuleSet(RuleSetRecord),
+}
+
+#[derive(Serialize, Deserialize)]
+struct PartialsHeader {
+    fold: String,
+    aggregates: Vec<String>,
+    bytes: usize,
+}
+
+impl Record {
+    /// The bytes of the record.
+    pub fn encode(&self) -> Result<Vec<u8>, FormatError> {
+        let mut blobs = Vec::new();
+        let header = match self {
+            Self::RuleSet(set) => Header::RuleSet(set.clone()),
+            Self::Sections(sections) => {
+                let mut partials = Vec::new();
+                for one in &sections.partials {
+                    let blob = ipc(&one.batch)?;
+                    partials.push(PartialsHeader { fold: one.fold.clone(), aggregates: one.aggregates.clone(), bytes: blob.len() });
+                    blobs.push(blob);
+                }
+                Header::Sections {
+                    partition: sections.partition,
+                    partitions: sections.partitions,
+                    computed: sections.computed.clone(),
+                    sections: sections.sections.clone(),
+                    partials,
+                }
+            }
+        };
+        Ok(envelope(&header, &blobs))
+    }
+
+    /// Reads a record.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let (header, mut rest) = open::<Header>(bytes)?;
+        Ok(match header {
+            Header::RuleSet(set) => Self::RuleSet(set),
+            Header::Sections { partition, partitions, computed, sections, partials } => {
+                let mut read = Vec::new();
+                for one in partials {
+                    if one.bytes > rest.len() {
+                        return Err(FormatError::Damaged(format!("{} bytes are missing", one.bytes - rest.len())));
+                    }
+                    let (blob, after) = rest.split_at(one.bytes);
+                    rest = after;
+                    read.push(Partials { fold: one.fold, aggregates: one.aggregates, batch: read_ipc(blob)? });
+                }
+                Self::Sections(Sections { partition, partitions, computed, sections, partials: read })
+            }
+        })
+    }
+}
+
+/// A record of our own topics: magic, version, header, and what follows it.
+pub fn envelope(header: &impl Serialize, blobs: &[Vec<u8>]) -> Vec<u8> {
+    let header = serde_json::to_vec(header).unwrap_or_else(|error| unreachable!("headers are plain data: {error}"));
+    let mut bytes = MAGIC.to_vec();
+    bytes.push(VERSION);
+    bytes.extend(u32::try_from(header.len()).unwrap_or(u32::MAX).to_le_bytes());
+    bytes.extend(header);
+    for blob in blobs {
+        bytes.extend(blob);
+    }
+    bytes
+}
+
+/// Opens an envelope: its header, and the bytes after it.
+pub fn open<H: DeserializeOwned>(bytes: &[u8]) -> Result<(H, &[u8]), FormatError> {
+    let damaged = |what: &dyn std::fmt::Display| FormatError::Damaged(what.to_string());
+    let Some((MAGIC, rest)) = bytes.split_first_chunk::<3>() else { return Err(FormatError::Foreign) };
+    let Some((version, rest)) = rest.split_first() else { return Err(damaged(&"it has no version")) };
+    if *version == 0 || *version > VERSION {
+        return Err(FormatError::Version(*version));
+    }
+    let Some((length, rest)) = rest.split_first_chunk::<4>() else { return Err(damaged(&"it has no header")) };
+    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|error| damaged(&error))?;
+    let Some((header, rest)) = rest.split_at_checked(length) else { return Err(damaged(&"its header is cut short")) };
+    Ok((serde_json::from_slice(header).map_err(|error| damaged(&error))?, rest))
+}
+
+/// A batch as an Arrow IPC stream.
+pub fn ipc(batch: &RecordBatch) -> Result<Vec<u8>, FormatError> {
+    let damaged = |error: arrow::error::ArrowError| FormatError::Damaged(error.to_string());
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).map_err(damaged)?;
+    writer.write(batch).map_err(damaged)?;
+    writer.into_inner().map_err(damaged)
+}
+
+/// The batch of an Arrow IPC stream; several batches become one.
+pub fn read_ipc(bytes: &[u8]) -> Result<RecordBatch, FormatError> {
+    let damaged = |error: arrow::error::ArrowError| FormatError::Damaged(error.to_string());
+    let reader = StreamReader::try_new(Cursor::new(bytes), None).map_err(damaged)?;
+    let schema = reader.schema();
+    let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>().map_err(damaged)?;
+    match <[RecordBatch; 1]>::try_from(batches) {
+        Ok([batch]) => Ok(batch),
+        Err(batches) => arrow::compute::concat_batches(&schema, &batches).map_err(damaged),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+
+    use super::*;
+
+    fn record() -> Record {
+        let batch = RecordBatch::try_from_iter([("section", Arc::new(Int64Array::from(vec![0, 1])) as arrow::array::ArrayRef)]).unwrap();
+        let section = Section {
+            table: "t".into(),
+            topic: "t".into(),
+            incarnation: "a".into(),
+            partition: 0,
+            partitions: 3,
+            range: Range { start: 5, end: 9 },
+            latest_ms: Some(17),
+            end_at_ms: None,
+            lost: false,
+        };
+        Record::Sections(Sections {
+            partition: 1,
+            partitions: 8,
+            computed: BTreeMap::from([("f".into(), vec!["a".into()])]),
+            sections: vec![section],
+            partials: vec![Partials { fold: "f".into(), aggregates: vec!["a".into()], batch }],
+        })
+    }
+
+    #[test]
+    fn records_round_trip() {
+        let bytes = record().encode().unwrap();
+        assert_eq!(Record::decode(&bytes).unwrap(), record());
+    }
+
+    #[test]
+    fn damage_is_an_error_that_says_so() {
+        let bytes = record().encode().unwrap();
+        assert!(matches!(Record::decode(b"hello"), Err(FormatError::Foreign)));
+        let mut later = bytes.clone();
+        later[3] = VERSION + 1;
+        assert!(matches!(Record::decode(&later), Err(FormatError::Version(_))));
+        for cut in 3..bytes.len() - 8 {
+            assert!(Record::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,581 @@
+//! Aggregates whose result has the same bits however the events were cut and merged.
+//!
+//! DataFusion's own `count`, `min`, `max`, `bool_and`, `bool_or` and `approx_distinct` are so already. Its sums and
+//! averages of doubles are not (addition rounds), nor is its t-digest (merging depends on order); these stand in
+//! their place under the same names:
+//!
+//! * `sum`, `avg`: exact, by error-free expansions (Shewchuk, *Adaptive Precision Floating-Point Arithmetic*, 1997,
+//!   grow-expansion), rounded once at the end; whole numbers are summed in 128 bits.
+//! * `approx_percentile_cont(x, p)`: DDSketch (Masson, Rim, Lee, VLDB 2019), relative error at most 1%, clamped to
+//!   the least and greatest value seen.
+//!
+//! NaN and infinities count as NULL.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Int64Array, Int64Builder},
+    datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type},
+};
+use datafusion::{
+    common::{DataFusionError, Result, ScalarValue, exec_err, plan_err},
+    logical_expr::{
+        Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
+        function::{AccumulatorArgs, StateFieldsArgs},
+    },
+};
+use sketches_ddsketch::{Config, DDSketch};
+
+/// The aggregates of this file, to be registered over DataFusion's own.
+pub fn all() -> Vec<Arc<AggregateUDF>> {
+    [Kind::Sum, Kind::Avg, Kind::Percentile]
+        .into_iter()
+        .map(|kind| Arc::new(AggregateUDF::new_from_impl(Exact { kind, signature: Signature::user_defined(Volatility::Immutable) })))
+        .collect()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Sum,
+    Avg,
+    Percentile,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Exact {
+    kind: Kind,
+    signature: Signature,
+}
+
+impl Exact {
+    fn groups(&self, args: &AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator + Sync>> {
+        if args.is_distinct {
+            return plan_err!("{}(DISTINCT …) is not supported", self.name());
+        }
+        Ok(match (self.kind, args.expr_fields.first().map(|field| field.data_type())) {
+            (Kind::Sum, Some(DataType::Int64)) => Box::new(WholeSums::default()),
+            (Kind::Sum, _) => Box::new(Sums { average: false, ..Sums::default() }),
+            (Kind::Avg, _) => Box::new(Sums { average: true, ..Sums::default() }),
+            (Kind::Percentile, _) => Box::new(Sketches { quantile: quantile(args)?, groups: Vec::new() }),
+        })
+    }
+}
+
+fn quantile(args: &AccumulatorArgs<'_>) -> Result<f64> {
+    let literal = args.exprs.get(1).and_then(|expr| expr.downcast_ref::<datafusion::physical_expr::expressions::Literal>());
+    let value = literal.and_then(|literal| literal.value().cast_to(&DataType::Float64).ok());
+    match value {
+        Some(ScalarValue::Float64(Some(p))) if (0.0..=1.0).contains(&p) => Ok(p),
+        _ => plan_err!("the second argument of approx_percentile_cont must be a number from 0 to 1, such as 0.95"),
+    }
+}
+
+impl AggregateUDFImpl for Exact {
+    fn name(&self) -> &str {
+        match self.kind {
+            Kind::Sum => "sum",
+            Kind::Avg => "avg",
+            Kind::Percentile => "approx_percentile_cont",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        match (self.kind, types) {
+            (Kind::Sum, [whole]) if whole.is_integer() => Ok(vec![DataType::Int64]),
+            (Kind::Sum, [DataType::Decimal128(p, s)]) => Ok(vec![DataType::Decimal128(*p, *s)]),
+            (Kind::Sum | Kind::Avg, [number]) if number.is_numeric() => Ok(vec![DataType::Float64]),
+            (Kind::Percentile, [number, p]) if number.is_numeric() && p.is_numeric() => Ok(vec![DataType::Float64, DataType::Float64]),
+            (Kind::Percentile, _) => plan_err!("approx_percentile_cont takes a number and a fraction: approx_percentile_cont(duration_ms, 0.95)"),
+            _ => plan_err!("{} takes one number, not ({})", self.name(), types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(match (self.kind, types.first()) {
+            (Kind::Sum, Some(DataType::Int64)) => DataType::Int64,
+            (Kind::Sum, Some(DataType::Decimal128(p, s))) => DataType::Decimal128((*p + 10).min(38), *s),
+            _ => DataType::Float64,
+        })
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        if matches!(args.return_field.data_type(), DataType::Decimal128(..)) {
+            return datafusion::functions_aggregate::sum::Sum::new().state_fields(args);
+        }
+        Ok(vec![Arc::new(Field::new(format!("{}[state]", args.name), DataType::Binary, true))])
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        if matches!(args.return_type(), DataType::Decimal128(..)) {
+            return datafusion::functions_aggregate::sum::Sum::new().accumulator(args);
+        }
+        Ok(Box::new(Single(self.groups(&args)?)))
+    }
+
+    fn groups_accumulator_supported(&self, _args: AccumulatorArgs<'_>) -> bool {
+        true
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        if matches!(args.return_type(), DataType::Decimal128(..)) {
+            return datafusion::functions_aggregate::sum::Sum::new().create_groups_accumulator(args);
+        }
+        let groups: Box<dyn GroupsAccumulator> = self.groups(&args)?;
+        Ok(groups)
+    }
+}
+
+/// One group, for plans without GROUP BY.
+struct Single(Box<dyn GroupsAccumulator + Sync>);
+
+impl std::fmt::Debug for Single {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Single")
+    }
+}
+
+impl Accumulator for Single {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let groups = vec![0; values.first().map_or(0, Array::len)];
+        self.0.update_batch(values, &groups, None, 1)
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.0.update_batch(&[], &[], None, 1)?;
+        ScalarValue::try_from_array(&self.0.evaluate(EmitTo::All)?, 0)
+    }
+
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.0.update_batch(&[], &[], None, 1)?;
+        self.0.state(EmitTo::All)?.iter().map(|array| ScalarValue::try_from_array(array, 0)).collect()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let groups = vec![0; states.first().map_or(0, Array::len)];
+        self.0.merge_batch(states, &groups, 1)
+    }
+}
+
+/// Calls `f` for each row that counts: its group and its place.
+fn each_row(groups: &[usize], values: &dyn Array, filter: Option<&BooleanArray>, mut f: impl FnMut(usize, usize)) {
+    for (row, group) in groups.iter().enumerate() {
+        if values.is_valid(row) && filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row)) {
+            f(*group, row);
+        }
+    }
+}
+
+/// The state of each row by itself, for a plan that skips its partial aggregation.
+fn states_of_rows(rows: &mut dyn GroupsAccumulator, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+    let groups: Vec<usize> = (0..values.first().map_or(0, Array::len)).collect();
+    rows.update_batch(values, &groups, filter, groups.len())?;
+    rows.state(EmitTo::All)
+}
+
+fn binary(states: &[ArrayRef]) -> Result<&BinaryArray> {
+    states
+        .first()
+        .and_then(|array| array.as_binary_opt::<i32>())
+        .ok_or_else(|| DataFusionError::Execution("a state of this aggregate is one binary column".into()))
+}
+
+/// Eight bytes of a state, from `at`.
+fn word(bytes: &[u8], at: usize) -> Result<[u8; 8]> {
+    match bytes.get(at..at + 8).and_then(|word| word.try_into().ok()) {
+        Some(word) => Ok(word),
+        None => exec_err!("a state of an aggregate is cut short"),
+    }
+}
+
+/// Sums of at most 2^63 doubles below this magnitude cannot overflow on the way, in any order.
+const MAGNITUDE_MAX: f64 = 1.2e289;
+
+/// A sum of doubles as an expansion: parts that do not overlap, least first, whose sum is exact.
+#[derive(Debug, Clone, Default)]
+struct Expansion {
+    parts: Vec<f64>,
+    count: i64,
+    too_large: bool,
+}
+
+impl Expansion {
+    fn add(&mut self, value: f64) {
+        if value.abs() > MAGNITUDE_MAX {
+            self.too_large = true;
+            return;
+        }
+        let mut sum = value;
+        let mut kept = 0;
+        for at in 0..self.parts.len() {
+            let part = self.parts[at];
+            let (large, small) = if sum.abs() < part.abs() { (part, sum) } else { (sum, part) };
+            let high = large + small;
+            let low = small - (high - large);
+            if low != 0.0 {
+                self.parts[kept] = low;
+                kept += 1;
+            }
+            sum = high;
+        }
+        self.parts.truncate(kept);
+        self.parts.push(sum);
+    }
+
+    /// The exact sum rounded once, half to even.
+    fn value(&self) -> Option<f64> {
+        if self.count == 0 || self.too_large {
+            return None;
+        }
+        let mut parts = self.parts.iter().rev().copied();
+        let mut high = parts.next().unwrap_or(0.0);
+        while let Some(part) = parts.next() {
+            let sum = high + part;
+            let low = part - (sum - high);
+            high = sum;
+            if low != 0.0 {
+                // A tie is broken by what lies below it.
+                if let Some(next) = parts.next()
+                    && (low < 0.0) == (next < 0.0)
+                    && next != 0.0
+                {
+                    let doubled = low * 2.0;
+                    let rounded = high + doubled;
+                    if doubled == rounded - high {
+                        high = rounded;
+                    }
+                }
+                break;
+            }
+        }
+        Some(high + 0.0)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Sums {
+    average: bool,
+    groups: Vec<Expansion>,
+}
+
+impl GroupsAccumulator for Sums {
+    fn update_batch(&mut self, values: &[ArrayRef], groups: &[usize], filter: Option<&BooleanArray>, total: usize) -> Result<()> {
+        self.groups.resize_with(total.max(self.groups.len()), Expansion::default);
+        let Some(values) = values.first() else { return Ok(()) };
+        let values = values.as_primitive::<Float64Type>();
+        each_row(groups, values, filter, |group, row| {
+            let value = values.value(row);
+            if value.is_finite() {
+                self.groups[group].add(value);
+                self.groups[group].count += 1;
+            }
+        });
+        Ok(())
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        let groups = emit.take_needed(&mut self.groups);
+        let value = |group: &Expansion| {
+            // A count of events is far below 2^53.
+            #[expect(clippy::cast_precision_loss, reason = "a count of events is far below 2^53")]
+            let count = group.count as f64;
+            group.value().map(|sum| if self.average { sum / count } else { sum })
+        };
+        Ok(Arc::new(groups.iter().map(value).collect::<Float64Array>()))
+    }
+
+    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+        let mut states = BinaryBuilder::new();
+        for group in emit.take_needed(&mut self.groups) {
+            let mut bytes = group.count.to_le_bytes().to_vec();
+            if group.too_large {
+                bytes.extend(f64::INFINITY.to_le_bytes());
+            }
+            bytes.extend(group.parts.iter().flat_map(|part| part.to_le_bytes()));
+            states.append_value(bytes);
+        }
+        Ok(vec![Arc::new(states.finish())])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        self.groups.resize_with(total.max(self.groups.len()), Expansion::default);
+        let states = binary(states)?;
+        let mut broken = Ok(());
+        each_row(groups, states, None, |group, row| {
+            let bytes = states.value(row);
+            let group = &mut self.groups[group];
+            match word(bytes, 0) {
+                Ok(count) => group.count += i64::from_le_bytes(count),
+                Err(error) => broken = Err(error),
+            }
+            for at in (8..bytes.len()).step_by(8) {
+                match word(bytes, at) {
+                    Ok(part) => group.add(f64::from_le_bytes(part)),
+                    Err(error) => broken = Err(error),
+                }
+            }
+        });
+        broken
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let mut rows = Self::default();
+        states_of_rows(&mut rows, values, filter)
+    }
+
+    fn size(&self) -> usize {
+        self.groups.iter().map(|group| size_of::<Expansion>() + group.parts.capacity() * 8).sum()
+    }
+}
+
+/// Sums of whole numbers: 128 bits hold every sum of 2^63 of them.
+#[derive(Debug, Default)]
+struct WholeSums {
+    groups: Vec<(i128, bool)>,
+}
+
+impl GroupsAccumulator for WholeSums {
+    fn update_batch(&mut self, values: &[ArrayRef], groups: &[usize], filter: Option<&BooleanArray>, total: usize) -> Result<()> {
+        self.groups.resize(total.max(self.groups.len()), (0, false));
+        let Some(values) = values.first() else { return Ok(()) };
+        let values: &Int64Array = values.as_primitive::<Int64Type>();
+        each_row(groups, values, filter, |group, row| {
+            let (sum, _) = self.groups[group];
+            self.groups[group] = (sum + i128::from(values.value(row)), true);
+        });
+        Ok(())
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        let mut sums = Int64Builder::new();
+        for (sum, any) in emit.take_needed(&mut self.groups) {
+            match i64::try_from(sum) {
+                Ok(sum) => sums.append_option(any.then_some(sum)),
+                Err(_) => return exec_err!("the sum {sum} does not fit 64 bits: sum a double instead, CAST(x AS DOUBLE)"),
+            }
+        }
+        Ok(Arc::new(sums.finish()))
+    }
+
+    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+        let mut states = BinaryBuilder::new();
+        for (sum, any) in emit.take_needed(&mut self.groups) {
+            states.append_option(any.then(|| sum.to_le_bytes()));
+        }
+        Ok(vec![Arc::new(states.finish())])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        self.groups.resize(total.max(self.groups.len()), (0, false));
+        let states = binary(states)?;
+        let mut broken = Ok(());
+        each_row(groups, states, None, |group, row| match states.value(row).try_into() {
+            Ok(bytes) => self.groups[group] = (self.groups[group].0 + i128::from_le_bytes(bytes), true),
+            Err(_) => broken = exec_err!("a state of a sum is cut short"),
+        });
+        broken
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let mut rows = Self::default();
+        states_of_rows(&mut rows, values, filter)
+    }
+
+    fn size(&self) -> usize {
+        self.groups.capacity() * size_of::<(i128, bool)>()
+    }
+}
+
+/// Half of the promised error, so that what lies between two values of the data stays within it too.
+const RELATIVE_ERROR: f64 = 0.005;
+
+#[derive(Debug)]
+struct Sketches {
+    quantile: f64,
+    groups: Vec<Option<Box<Sketch>>>,
+}
+
+struct Sketch {
+    sketch: DDSketch,
+    least: f64,
+    greatest: f64,
+}
+
+impl std::fmt::Debug for Sketch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sketch of {} values", self.sketch.count())
+    }
+}
+
+impl Sketch {
+    fn new() -> Self {
+        Self { sketch: DDSketch::new(Config::new(RELATIVE_ERROR, 2_048, 1e-9)), least: f64::INFINITY, greatest: f64::NEG_INFINITY }
+    }
+
+    fn extremes(&mut self, least: f64, greatest: f64) {
+        self.least = self.least.min(least);
+        self.greatest = self.greatest.max(greatest);
+    }
+}
+
+impl Sketches {
+    fn group(&mut self, group: usize) -> &mut Sketch {
+        self.groups[group].get_or_insert_with(|| Box::new(Sketch::new()))
+    }
+}
+
+impl GroupsAccumulator for Sketches {
+    fn update_batch(&mut self, values: &[ArrayRef], groups: &[usize], filter: Option<&BooleanArray>, total: usize) -> Result<()> {
+        self.groups.resize_with(total.max(self.groups.len()), || None);
+        let Some(values) = values.first() else { return Ok(()) };
+        let values = values.as_primitive::<Float64Type>();
+        each_row(groups, values, filter, |group, row| {
+            // −0 is 0, so that the least and greatest value do not depend on order.
+            let value = values.value(row) + 0.0;
+            if value.is_finite() {
+                let sketch = self.group(group);
+                sketch.sketch.add(value);
+                sketch.extremes(value, value);
+            }
+        });
+        Ok(())
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        let mut values = Vec::new();
+        for group in emit.take_needed(&mut self.groups) {
+            let value = match group {
+                None => None,
+                Some(group) => group
+                    .sketch
+                    .quantile(self.quantile)
+                    .map_err(|error| DataFusionError::Execution(error.to_string()))?
+                    .map(|value| value.clamp(group.least, group.greatest)),
+            };
+            values.push(value);
+        }
+        Ok(Arc::new(Float64Array::from(values)))
+    }
+
+    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+        let mut states = BinaryBuilder::new();
+        for group in emit.take_needed(&mut self.groups) {
+            states.append_option(group.map(|group| {
+                let mut bytes = group.least.to_le_bytes().to_vec();
+                bytes.extend(group.greatest.to_le_bytes());
+                bytes.extend(group.sketch.to_java_bytes());
+                bytes
+            }));
+        }
+        Ok(vec![Arc::new(states.finish())])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        self.groups.resize_with(total.max(self.groups.len()), || None);
+        let states = binary(states)?;
+        let mut outcome = Ok(());
+        each_row(groups, states, None, |group, row| {
+            let bytes = states.value(row);
+            let mut merge = || -> Result<()> {
+                let (least, greatest) = (f64::from_le_bytes(word(bytes, 0)?), f64::from_le_bytes(word(bytes, 8)?));
+                let broken = |error: &dyn std::fmt::Display| DataFusionError::Execution(format!("a sketch cannot be read: {error}"));
+                let other = DDSketch::from_java_bytes(&bytes[16..]).map_err(|error| broken(&error))?;
+                let group = self.group(group);
+                group.extremes(least, greatest);
+                group.sketch.merge(&other).map_err(|error| broken(&error))
+            };
+            if let Err(error) = merge() {
+                outcome = Err(error);
+            }
+        });
+        outcome
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let mut rows = Self { quantile: self.quantile, groups: Vec::new() };
+        states_of_rows(&mut rows, values, filter)
+    }
+
+    fn size(&self) -> usize {
+        self.groups.iter().flatten().map(|group| 200 + group.sketch.length() * 8).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doubles(values: &[f64]) -> ArrayRef {
+        Arc::new(Float64Array::from(values.to_vec()))
+    }
+
+    /// The result over `values` cut at each of `cuts`, merged in the given order.
+    fn cut_and_merged(make: &dyn Fn() -> Box<dyn GroupsAccumulator>, values: &[f64], parts: &[std::ops::Range<usize>]) -> ArrayRef {
+        let mut whole = make();
+        for part in parts {
+            let mut one = make();
+            let slice = &values[part.clone()];
+            one.update_batch(&[doubles(slice)], &vec![0; slice.len()], None, 1).unwrap();
+            whole.merge_batch(&one.state(EmitTo::All).unwrap(), &[0], 1).unwrap();
+        }
+        whole.evaluate(EmitTo::All).unwrap()
+    }
+
+    #[test]
+    fn the_same_bits_however_cut_and_merged() {
+        let values: Vec<f64> = (0..1000).map(|n| (f64::from(n) * 0.1).exp() * if n % 3 == 0 { -1.0 } else { 1e-3 }).collect();
+        let sums = || Box::new(Sums::default()) as Box<dyn GroupsAccumulator>;
+        let averages = || Box::new(Sums { average: true, ..Sums::default() }) as Box<dyn GroupsAccumulator>;
+        let sketches = || Box::new(Sketches { quantile: 0.95, groups: Vec::new() }) as Box<dyn GroupsAccumulator>;
+        let makers: [&dyn Fn() -> Box<dyn GroupsAccumulator>; 3] = [&sums, &averages, &sketches];
+        for make in makers {
+            let one = cut_and_merged(make, &values, &[0..1000]);
+            assert_eq!(&one, &cut_and_merged(make, &values, &[0..1, 1..500, 500..1000]));
+            assert_eq!(&one, &cut_and_merged(make, &values, &[700..1000, 0..700]));
+            assert_eq!(&one, &cut_and_merged(make, &values, &[999..1000, 300..999, 100..300, 0..100]));
+        }
+    }
+
+    #[test]
+    fn sums_are_exact_and_rounded_once() {
+        for (values, sum) in [
+            (vec![1e100, 1.0, -1e100], 1.0),
+            (vec![0.1; 10], 1.0),
+            (vec![1e16, 1.0, 1e-16], 1.000_000_000_000_000_2e16),
+            (vec![-0.0], 0.0),
+        ] {
+            let mut one = Expansion::default();
+            for value in &values {
+                one.add(*value);
+                one.count += 1;
+            }
+            assert_eq!(one.value().map(f64::to_bits), Some(sum.to_bits()), "{values:?}: {:?}", one.value());
+        }
+    }
+
+    #[test]
+    fn a_percentile_is_within_one_percent_and_never_outside_the_values() {
+        let mut one = Sketches { quantile: 0.95, groups: Vec::new() };
+        let values: Vec<f64> = (1..=1000).map(f64::from).collect();
+        one.update_batch(&[doubles(&values)], &vec![0; 1000], None, 1).unwrap();
+        let p95 = one.evaluate(EmitTo::All).unwrap().as_primitive::<Float64Type>().value(0);
+        assert!((p95 - 950.0).abs() <= 9.5, "{p95}");
+        one.update_batch(&[doubles(&[7.0, 7.0])], &[0, 0], None, 1).unwrap();
+        assert_eq!(one.evaluate(EmitTo::All).unwrap().as_primitive::<Float64Type>().value(0), 7.0);
+    }
+
+    #[test]
+    fn an_overflow_is_an_error_not_a_wrong_number() {
+        let mut one = WholeSums::default();
+        let values: ArrayRef = Arc::new(Int64Array::from(vec![i64::MAX, 1]));
+        one.update_batch(&[values], &[0, 0], None, 1).unwrap();
+        assert!(one.evaluate(EmitTo::All).unwrap_err().to_string().contains("does not fit"));
+    }
+}

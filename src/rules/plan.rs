@@ -1,0 +1,509 @@
+//! The cut: a rule's optimised plan becomes folds and the rest.
+//!
+//! Each lowest aggregation over a window is a *fold*: it is computed incrementally, pane by pane, from events. In
+//! its place the rest of the plan scans the fold's finished result, and is ordinary DataFusion on small data. What
+//! cannot be cut so is refused with its place and the reason.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::{
+    common::{
+        Column, DFSchemaRef, DataFusionError, Result,
+        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
+    },
+    datasource::provider_as_source,
+    logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Volatility, expr::AggregateFunction},
+};
+
+use super::{
+    catalog::Table,
+    diagnostics::{Diagnostic, Source},
+    functions::WINDOW_AT,
+    rest::ResultCell,
+    session::as_hop,
+    sql,
+};
+use crate::panes::Hop;
+
+/// A leaf aggregation over one table. Its expressions speak of the table's columns by bare name.
+#[derive(Debug, Clone)]
+pub struct FoldSpec {
+    /// The table it reads.
+    pub table: Arc<Table>,
+    /// Which events count; all where it is `None`.
+    pub filter: Option<Expr>,
+    /// What it groups by, beside the pane.
+    pub keys: Vec<Expr>,
+    /// The types of the keys.
+    pub key_fields: Vec<Field>,
+    /// What it computes.
+    pub aggregates: Vec<Expr>,
+    /// The width of its panes, in milliseconds.
+    pub pane_ms: i64,
+    /// Which keys decide the partials partition; none keeps everything in one.
+    pub spread: Vec<usize>,
+}
+
+impl FoldSpec {
+    /// What makes two folds the same: table, filter, keys, spread and pane width.
+    pub fn fingerprint(&self) -> String {
+        let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
+        let filter = self.filter.as_ref().map(ToString::to_string);
+        super::hash(&format!("{}|{filter:?}|{keys:?}|{:?}|{}", self.table.name, self.spread, self.pane_ms))
+    }
+
+    /// The columns of the table that it reads.
+    pub fn columns(&self) -> BTreeSet<String> {
+        let exprs = self.filter.iter().chain(&self.keys).chain(&self.aggregates);
+        exprs.flat_map(|expr| expr.column_refs().into_iter().map(|column| column.name.clone()).collect::<Vec<_>>()).collect()
+    }
+}
+
+/// The name of an aggregate: its SQL over the table's columns.
+pub fn aggregate_name(aggregate: &Expr) -> String {
+    aggregate.to_string()
+}
+
+/// One use of a fold by a rule: the fold with the aggregates this rule asks for, and the window.
+#[derive(Debug, Clone)]
+pub struct FoldUse {
+    /// The fold.
+    pub spec: FoldSpec,
+    /// The window that is put together from its panes.
+    pub hop: Hop,
+    /// The finished result, as the rest of the plan scans it: keys, then aggregates.
+    pub result: SchemaRef,
+    /// For each of its keys, which of the rule's series keys it is; empty where some is none.
+    pub zero_keys: Vec<usize>,
+    /// Where the rest of the plan finds that result.
+    pub cell: ResultCell,
+}
+
+/// A rule's plan after the cut.
+#[derive(Debug, Clone)]
+pub struct Cut {
+    /// The folds, in the order of their scans `fold_0`, `fold_1`, ….
+    pub folds: Vec<FoldUse>,
+    /// The rest, over scans of the folds' results.
+    pub rest: LogicalPlan,
+    /// For each output column, where it comes from: (fold, key) pairs that always agree with it.
+    pub lineage: Vec<BTreeSet<(usize, usize)>>,
+    /// False where the rest looks over several series at once, so that all must lie in one partition.
+    pub by_series: bool,
+}
+
+/// The name of the scan that stands for a fold.
+pub fn scan_name(fold: usize) -> String {
+    format!("fold_{fold}")
+}
+
+/// Cuts an optimised plan.
+pub fn cut(plan: LogicalPlan, source: &Arc<Source>, sql_start: usize) -> std::result::Result<Cut, Vec<Diagnostic>> {
+    let mut cutter = Cutter { source, sql_start, folds: Vec::new(), problems: Vec::new() };
+    cutter.refuse_volatile(&plan);
+    let rest = plan.transform_down(|node| cutter.node(node)).map(|cut| cut.data);
+    let rest = match rest {
+        Ok(rest) => rest,
+        Err(error) => {
+            let span = cutter.whole();
+            cutter.problem("plan", span, error.strip_backtrace(), "");
+            return Err(cutter.problems);
+        }
+    };
+    if cutter.problems.is_empty() && cutter.folds.is_empty() {
+        let span = cutter.whole();
+        cutter.problem("no-aggregate", span, "nothing is aggregated over the window", "group the window's events: SELECT key, count(*) AS value FROM hop(…) GROUP BY key");
+    }
+    cutter.raw_events(&rest);
+    if !cutter.problems.is_empty() {
+        return Err(cutter.problems);
+    }
+    let mut by_series = true;
+    let lineage = lineage(&rest, &mut by_series);
+    Ok(Cut { folds: cutter.folds, rest, lineage, by_series })
+}
+
+struct Cutter<'a> {
+    source: &'a Arc<Source>,
+    sql_start: usize,
+    folds: Vec<FoldUse>,
+    problems: Vec<Diagnostic>,
+}
+
+impl Cutter<'_> {
+    fn whole(&self) -> Range<usize> {
+        let text = &self.source.text[self.sql_start..];
+        let start = self.sql_start + (text.len() - text.trim_start().len());
+        super::diagnostics::word_at(&self.source.text, start)
+    }
+
+    fn problem(&mut self, code: &'static str, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
+        self.problems.push(Diagnostic::error(code, self.source, span, message, hint));
+    }
+
+    /// The place of the first column that an expression names, else the whole statement.
+    fn place(&self, expr: &Expr) -> Range<usize> {
+        let mut found = None;
+        let _ = expr.apply(|expr| {
+            if let Expr::Column(column) = expr
+                && found.is_none()
+            {
+                found = column.spans().first();
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        found.map_or_else(|| self.whole(), |span| {
+            let line = |n: u64| usize::try_from(n).unwrap_or(1);
+            let text = &self.source.text;
+            let at = super::diagnostics::offset(text, line(span.start.line), line(span.start.column));
+            at..super::diagnostics::offset(text, line(span.end.line), line(span.end.column)).max(at)
+        })
+    }
+
+    fn refuse_volatile(&mut self, plan: &LogicalPlan) {
+        let mut found: Vec<(Expr, String)> = Vec::new();
+        let _ = plan.apply_with_subqueries(|node| {
+            node.apply_expressions(|expr| {
+                expr.apply(|expr| {
+                    if let Expr::ScalarFunction(call) = expr
+                        && call.name() != WINDOW_AT
+                        && (call.func.signature().volatility != Volatility::Immutable || ["repeat", "lpad", "rpad"].contains(&call.name()))
+                    {
+                        found.push((expr.clone(), call.name().to_owned()));
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })
+        });
+        for (expr, name) in found {
+            let span = self.source.text[self.sql_start..].to_lowercase().find(&format!("{name}(")).map_or_else(
+                || self.place(&expr),
+                |at| self.sql_start + at..self.sql_start + at + name.len(),
+            );
+            self.problem("function", span, format!("`{name}` is not allowed in a rule: the same events must always give the same reading, at a bounded cost"), "use window_end for the time of the evaluation");
+        }
+    }
+
+    fn node(&mut self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        let LogicalPlan::Aggregate(aggregate) = &node else {
+            return Ok(Transformed::no(node));
+        };
+        if !reads_window(&aggregate.input) || has_aggregate(&aggregate.input) {
+            return Ok(Transformed::no(node));
+        }
+        let Some(fold) = self.leaf(aggregate)? else {
+            return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
+        };
+        let scan = fold_scan(self.folds.len(), &fold, &aggregate.schema)?;
+        self.folds.push(fold);
+        Ok(Transformed::new(scan, true, TreeNodeRecursion::Jump))
+    }
+
+    /// What an aggregation right over a window computes; `None` where it was refused.
+    fn leaf(&mut self, aggregate: &Aggregate) -> Result<Option<FoldUse>> {
+        let known = self.problems.len();
+        let mut filters = Vec::new();
+        let Some((table, hop, columns)) = self.flatten(&aggregate.input, &mut filters)? else {
+            return Ok(None);
+        };
+        let schema = aggregate.input.schema();
+        let mut keys = Vec::new();
+        for expr in &aggregate.group_expr {
+            if matches!(expr, Expr::GroupingSet(_)) {
+                self.problem("grouping-sets", self.whole(), "GROUPING SETS, CUBE and ROLLUP are not computed incrementally", "write a rule for each grouping");
+                continue;
+            }
+            keys.push(resolve(expr, schema, &columns)?);
+        }
+        let mut aggregates = Vec::new();
+        for expr in &aggregate.aggr_expr {
+            let resolved = resolve(expr, schema, &columns)?.unalias_nested().data;
+            self.check_aggregate(expr, &resolved);
+            aggregates.push(resolved);
+        }
+        for expr in keys.iter().chain(&filters).chain(&aggregates) {
+            if mentions_window(expr) {
+                self.problem("window-in-fold", self.place(expr), "window_start, window_end and window_seconds cannot be used below the aggregation: an event lies in many windows", "use them in the SELECT list or HAVING, or aggregate the event time first and compare in an outer query");
+            }
+        }
+        if self.problems.len() > known {
+            return Ok(None);
+        }
+        let nkeys = keys.len();
+        let fields = aggregate.schema.fields();
+        let result = fields.iter().enumerate().map(|(at, field)| {
+            let name = if at < nkeys { format!("k{at}") } else { format!("a{}", at - nkeys) };
+            Field::new(name, field.data_type().clone(), field.is_nullable())
+        });
+        let key_fields = fields.iter().take(nkeys).enumerate().map(|(at, field)| Field::new(format!("k{at}"), field.data_type().clone(), true)).collect();
+        let spec = FoldSpec {
+            table,
+            filter: filters.into_iter().reduce(Expr::and),
+            keys,
+            key_fields,
+            aggregates,
+            pane_ms: hop.pane_ms(),
+            spread: Vec::new(),
+        };
+        let result: SchemaRef = Arc::new(Schema::new(result.collect::<Vec<_>>()));
+        Ok(Some(FoldUse { zero_keys: Vec::new(), cell: ResultCell::new(Arc::clone(&result)), result, spec, hop }))
+    }
+
+    fn check_aggregate(&mut self, written: &Expr, resolved: &Expr) {
+        const ALLOWED: [&str; 9] = ["count", "sum", "avg", "min", "max", "approx_percentile_cont", "approx_distinct", "bool_and", "bool_or"];
+        let Expr::AggregateFunction(AggregateFunction { func, params }) = resolved else {
+            self.problem("aggregate", self.place(written), format!("`{written}` is no aggregate that can be computed incrementally"), "");
+            return;
+        };
+        let name = func.name();
+        let hint = match name {
+            "percentile_cont" | "median" | "approx_median" | "quantile_cont" => "approx_percentile_cont(x, 0.95) is mergeable; above an inner GROUP BY percentile_cont is exact",
+            "array_agg" | "string_agg" | "first_value" | "last_value" | "nth_value" => "its result depends on the order in which events come; min, max or count(DISTINCT …) do not",
+            "stddev" | "stddev_pop" | "var_samp" | "var_pop" | "corr" | "covar_samp" => "aggregate sum(x), sum(x * x) and count(x), and compute it above",
+            _ => "count, sum, avg, min, max, count(DISTINCT …), approx_percentile_cont, approx_distinct, bool_and and bool_or are",
+        };
+        if !ALLOWED.contains(&name) {
+            self.problem("aggregate", self.place(written), format!("`{name}` over raw events has no state that is mergeable in any order"), hint);
+        } else if params.distinct && name != "count" {
+            self.problem("aggregate", self.place(written), format!("`{name}(DISTINCT …)` over raw events is not supported"), "count(DISTINCT …) is exact");
+        } else if !params.order_by.is_empty() {
+            self.problem("aggregate", self.place(written), format!("ORDER BY inside `{name}` means nothing here: events have no order that survives merging"), "leave the ORDER BY out");
+        }
+    }
+
+    /// Walks from an aggregation's input down to the window: filters and projections only. Answers with the window
+    /// and, for each column of `plan`, the expression over the table's columns that it is.
+    fn flatten(&mut self, plan: &LogicalPlan, filters: &mut Vec<Expr>) -> Result<Option<(Arc<Table>, Hop, Vec<Expr>)>> {
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                let Some(hop) = as_hop(&scan.source) else { return Ok(None) };
+                let columns: Vec<Expr> = plan.schema().fields().iter().map(|field| Expr::Column(Column::from_name(field.name()))).collect();
+                for filter in &scan.filters {
+                    filters.push(resolve(filter, plan.schema(), &columns)?);
+                }
+                Ok(Some((Arc::clone(&hop.table), hop.hop, columns)))
+            }
+            LogicalPlan::SubqueryAlias(alias) => self.flatten(&alias.input, filters),
+            LogicalPlan::Filter(filter) => {
+                let below = self.flatten(&filter.input, filters)?;
+                if let Some((_, _, columns)) = &below {
+                    filters.push(resolve(&filter.predicate, filter.input.schema(), columns)?);
+                }
+                Ok(below)
+            }
+            LogicalPlan::Projection(projection) => {
+                let Some((table, hop, columns)) = self.flatten(&projection.input, filters)? else { return Ok(None) };
+                let exprs: Result<Vec<Expr>> = projection.expr.iter().map(|expr| resolve(expr, projection.input.schema(), &columns)).collect();
+                Ok(Some((table, hop, exprs?)))
+            }
+            other => {
+                let (what, hint) = match other {
+                    LogicalPlan::Join(_) => ("a join of raw events", "aggregate each window by the join's keys first, then join the results"),
+                    LogicalPlan::Window(_) => ("a window function over raw events", "aggregate first; window functions may run over the series of one window"),
+                    LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => ("an order or a limit of raw events", "leave it out, or aggregate first"),
+                    LogicalPlan::Union(_) => ("a union of raw events", "aggregate each window first, then unite the results"),
+                    _ => ("this operation on raw events", "aggregate the window's events first"),
+                };
+                self.problem("not-incremental", self.whole(), format!("{what} cannot be computed incrementally"), hint);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Raw events must not reach the result: a window that no aggregation covers.
+    fn raw_events(&mut self, rest: &LogicalPlan) {
+        let mut raw = false;
+        let _ = rest.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node
+                && as_hop(&scan.source).is_some()
+            {
+                raw = true;
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        if raw && self.problems.is_empty() {
+            self.problem("not-incremental", self.whole(), "raw events of a window reach the result without being aggregated", "aggregate each window by its keys first, then join or compare the results");
+        }
+    }
+}
+
+fn mentions_window(expr: &Expr) -> bool {
+    expr.exists(|expr| Ok(matches!(expr, Expr::ScalarFunction(call) if call.name() == WINDOW_AT))).unwrap_or(false)
+}
+
+fn reads_window(plan: &LogicalPlan) -> bool {
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::TableScan(scan) if as_hop(&scan.source).is_some()))).unwrap_or(false)
+}
+
+fn has_aggregate(plan: &LogicalPlan) -> bool {
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::Aggregate(_)) && reads_window(node))).unwrap_or(false)
+}
+
+/// Puts into `expr` what its columns are.
+fn resolve(expr: &Expr, schema: &DFSchemaRef, columns: &[Expr]) -> Result<Expr> {
+    let resolved = expr.clone().transform_up(|expr| {
+        Ok(match &expr {
+            Expr::Column(column) => {
+                let at = schema.index_of_column(column)?;
+                let mut found = columns[at].clone();
+                if let Expr::Column(inner) = &mut found {
+                    inner.spans = column.spans.clone();
+                }
+                Transformed::yes(found)
+            }
+            _ => Transformed::no(expr),
+        })
+    })?;
+    Ok(resolved.data.unalias())
+}
+
+fn fold_scan(at: usize, fold: &FoldUse, schema: &DFSchemaRef) -> Result<LogicalPlan> {
+    let source = provider_as_source(fold.cell.table()?);
+    let name = scan_name(at);
+    let exprs = schema.iter().zip(fold.result.fields()).map(|((qualifier, field), inner)| {
+        Expr::Column(Column::new(Some(name.clone()), inner.name())).alias_qualified(qualifier.cloned(), field.name())
+    });
+    LogicalPlanBuilder::scan(name.clone(), source, None)?.project(exprs.collect::<Vec<_>>())?.build()
+}
+
+/// For each output column of the rest, the fold keys that always agree with it.
+fn lineage(plan: &LogicalPlan, by_series: &mut bool) -> Vec<BTreeSet<(usize, usize)>> {
+    let none = || vec![BTreeSet::new(); plan.schema().fields().len()];
+    let of = |expr: &Expr, schema: &DFSchemaRef, below: &[BTreeSet<(usize, usize)>]| match expr.clone().unalias_nested().data {
+        Expr::Column(column) => schema.index_of_column(&column).map(|at| below[at].clone()).unwrap_or_default(),
+        _ => BTreeSet::new(),
+    };
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let Some(fold) = scan.table_name.table().strip_prefix("fold_").and_then(|at| at.parse().ok()) else { return none() };
+            let key = |field: &Arc<Field>| field.name().strip_prefix('k').and_then(|at| at.parse().ok());
+            plan.schema().fields().iter().map(|field| key(field).map(|key| (fold, key)).into_iter().collect()).collect()
+        }
+        LogicalPlan::Projection(projection) => {
+            let below = lineage(&projection.input, by_series);
+            projection.expr.iter().map(|expr| of(expr, projection.input.schema(), &below)).collect()
+        }
+        LogicalPlan::Aggregate(aggregate) => {
+            let below = lineage(&aggregate.input, by_series);
+            let keys = aggregate.group_expr.iter().map(|expr| of(expr, aggregate.input.schema(), &below));
+            keys.chain(aggregate.aggr_expr.iter().map(|_| BTreeSet::new())).collect()
+        }
+        LogicalPlan::Filter(filter) => lineage(&filter.input, by_series),
+        LogicalPlan::Sort(sort) => lineage(&sort.input, by_series),
+        LogicalPlan::SubqueryAlias(alias) => lineage(&alias.input, by_series),
+        LogicalPlan::Join(join) => {
+            let left = lineage(&join.left, by_series);
+            let right = lineage(&join.right, by_series);
+            let (mut left_out, mut right_out) = (left.clone(), right.clone());
+            for (a, b) in &join.on {
+                let index = |expr: &Expr, schema: &DFSchemaRef| match expr {
+                    Expr::Column(column) => schema.index_of_column(column).ok(),
+                    _ => None,
+                };
+                if let (Some(a), Some(b)) = (index(a, join.left.schema()), index(b, join.right.schema())) {
+                    let both: BTreeSet<_> = left[a].union(&right[b]).copied().collect();
+                    left_out[a].extend(&both);
+                    right_out[b].extend(&both);
+                }
+            }
+            // A side that is kept whole and has no fold would show up in every partition.
+            use datafusion::common::JoinType;
+            let kept = match join.join_type {
+                JoinType::Left => !reads_fold(&join.left),
+                JoinType::Right => !reads_fold(&join.right),
+                JoinType::Full => !reads_fold(&join.left) || !reads_fold(&join.right),
+                _ => false,
+            };
+            *by_series &= !kept;
+            let out = plan.schema().fields().len();
+            if out == left.len() + right.len() {
+                left_out.into_iter().chain(right_out).collect()
+            } else if out == left.len() {
+                left_out
+            } else {
+                right_out
+            }
+        }
+        LogicalPlan::Window(window) => {
+            // A window function sees all series of its partition at once.
+            *by_series = false;
+            let mut below = lineage(&window.input, by_series);
+            below.extend(window.window_expr.iter().map(|_| BTreeSet::new()));
+            below
+        }
+        _ => {
+            *by_series = false;
+            for input in plan.inputs() {
+                lineage(input, by_series);
+            }
+            none()
+        }
+    }
+}
+
+fn reads_fold(plan: &LogicalPlan) -> bool {
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::TableScan(scan) if scan.table_name.table().starts_with("fold_")))).unwrap_or(false)
+}
+
+/// Folds that several rules share: the same table, filter, keys, spread and pane, with the union of the aggregates.
+pub fn share<'a>(uses: impl IntoIterator<Item = &'a FoldUse>) -> BTreeMap<String, FoldSpec> {
+    let mut shared: BTreeMap<String, FoldSpec> = BTreeMap::new();
+    for fold in uses {
+        let spec = shared.entry(fold.spec.fingerprint()).or_insert_with(|| FoldSpec { aggregates: Vec::new(), ..fold.spec.clone() });
+        for aggregate in &fold.spec.aggregates {
+            if !spec.aggregates.iter().any(|known| aggregate_name(known) == aggregate_name(aggregate)) {
+                spec.aggregates.push(aggregate.clone());
+            }
+        }
+        spec.aggregates.sort_by_key(aggregate_name);
+    }
+    shared
+}
+
+/// What the planner says about a mistake, at its place.
+pub fn planning_problem(error: &DataFusionError, source: &Arc<Source>, sql_start: usize, catalog: &super::catalog::Catalog) -> Diagnostic {
+    let cutter = Cutter { source, sql_start, folds: Vec::new(), problems: Vec::new() };
+    let diagnostic = error.diagnostic();
+    let span = diagnostic.and_then(|diagnostic| diagnostic.span);
+    let mut message = error.strip_backtrace();
+    for prefix in ["Error during planning: ", "Schema error: ", "SQL error: ", "type_coercion\ncaused by\n", "This feature is not implemented: "] {
+        message = message.trim_start_matches(prefix).to_owned();
+    }
+    let message = message.split("Valid fields are").next().unwrap_or(&message).trim_end().to_owned();
+    let mut place = span.map(|span| {
+        let number = |n: u64| usize::try_from(n).unwrap_or(1);
+        let text = &source.text;
+        let at = super::diagnostics::offset(text, number(span.start.line), number(span.start.column));
+        let end = super::diagnostics::offset(text, number(span.end.line), number(span.end.column));
+        if end > at { at..end } else { super::diagnostics::word_at(text, at) }
+    });
+    let mut hint = diagnostic.map(|d| d.helps.iter().chain([]).map(|help| help.message.clone()).collect::<Vec<_>>().join("; ")).unwrap_or_default();
+    // A name in quotes or backticks that stands in the SQL is the best place there is.
+    let named = message.split(['`', '\'', '"']).nth(1).map(|name| name.rsplit('.').next().unwrap_or(name).to_owned());
+    if let Some(named) = named.filter(|name| !name.is_empty()) {
+        if place.is_none()
+            && let Some(at) = source.text[sql_start..].find(&named)
+        {
+            place = Some(sql_start + at..sql_start + at + named.len());
+        }
+        if hint.is_empty() {
+            let columns = catalog.tables.values().flat_map(|table| table.columns.iter().map(|column| column.name.as_str()));
+            hint = super::diagnostics::did_you_mean(&named, columns.chain(catalog.tables.keys().map(String::as_str)));
+        }
+    }
+    let code = if message.contains("No field named") { "unknown-column" } else if message.contains("no table") { "unknown-table" } else { "plan" };
+    Diagnostic::error(code, source, place.unwrap_or_else(|| cutter.whole()), message, hint)
+}
+
+/// The parts of a statement that DataFusion would answer wrongly.
+pub fn refused_joins(parsed: &sql::Parsed, source: &Arc<Source>) -> Vec<Diagnostic> {
+    let refuse = |span| {
+        Diagnostic::error("full-join-using", source, sql::place(source, span), "FULL JOIN … USING loses the keys that only the right side has", "write FULL JOIN … ON a.k = b.k and SELECT coalesce(a.k, b.k) AS k")
+    };
+    sql::full_joins_using(parsed).into_iter().map(refuse).collect()
+}
