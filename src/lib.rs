@@ -17,4 +17,5 @@ pub mod judge;
 pub mod backtest;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod files;

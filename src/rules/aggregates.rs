@@ -545,12 +545,13 @@ mod tests {
 
     #[test]
     fn sums_are_exact_and_rounded_once() {
-        for (values, sum) in [
+        let cases: [(Vec<f64>, f64); 4] = [
             (vec![1e100, 1.0, -1e100], 1.0),
             (vec![0.1; 10], 1.0),
             (vec![1e16, 1.0, 1e-16], 1.000_000_000_000_000_2e16),
             (vec![-0.0], 0.0),
-        ] {
+        ];
+        for (values, sum) in cases {
             let mut one = Expansion::default();
             for value in &values {
                 one.add(*value);

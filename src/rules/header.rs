@@ -158,7 +158,7 @@ struct Raw {
     #[serde(default)]
     until: RawLevels,
     #[serde(rename = "for")]
-    for_span: Option<Spans>,
+    for_span: Option<Spanned<Spans>>,
     keep_firing_for: Option<Spanned<String>>,
     min_samples: Option<Spanned<u64>>,
     judge_when: Option<Spanned<String>>,
@@ -187,8 +187,8 @@ struct RawLevels {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Spans {
-    Both(Spanned<String>),
-    Each(BTreeMap<String, Spanned<String>>),
+    Both(String),
+    Each(BTreeMap<String, String>),
 }
 
 #[derive(Deserialize)]
@@ -201,6 +201,7 @@ struct RawNoData {
 }
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+const SEVERE: [Level; 2] = [Level::Warning, Level::Critical];
 const SHAPE: &str = "a rule begins with /* a YAML header */ and goes on with one SELECT";
 
 /// Parts a rule file and checks its header; every mistake that can be told apart is reported at once.
@@ -253,19 +254,16 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize) -> Result<RuleText, V
     };
     let mut for_ms = BTreeMap::new();
     let mut unknown = Vec::new();
-    match &raw.for_span {
-        None => {}
-        Some(Spans::Both(both)) => {
-            let ms = read(both);
-            for_ms.extend([(Level::Warning, ms), (Level::Critical, ms)]);
-        }
-        Some(Spans::Each(each)) => {
-            for (name, value) in each {
-                let ms = read(value);
-                match Level::parse(name) {
-                    Some(level) if level > Level::Healthy => _ = for_ms.insert(level, ms),
-                    _ => unknown.push((name, span_of(source, value))),
-                }
+    if let Some(given) = &raw.for_span {
+        let spans = match &given.value {
+            Spans::Both(both) => SEVERE.into_iter().map(|level| (level.name().to_owned(), both.clone())).collect(),
+            Spans::Each(each) => each.clone(),
+        };
+        for (name, value) in spans {
+            let ms = read(&Spanned::new(value, given.referenced, given.defined));
+            match Level::parse(&name) {
+                Some(level) if SEVERE.contains(&level) => _ = for_ms.insert(level, ms),
+                _ => unknown.push((name, span_of(source, given))),
             }
         }
     }

@@ -542,7 +542,7 @@ mod tests {
     #[test]
     fn mistakes_have_a_place_and_a_reason() {
         for (sql, code, column) in [
-            ("SELECT FROM WHERE", "broken-sql", 13),
+            ("SELECT (1 FROM t", "broken-sql", 11),
             ("DROP TABLE x", "not-a-select", 1),
             ("SELECT 1; SELECT 2", "several-statements", 11),
             ("SELECT 1", "no-window", 1),

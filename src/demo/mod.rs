@@ -1,0 +1,3 @@
+//! The demo: everything in one process, with events that go wrong on purpose.
+
+pub mod generator;
