@@ -14,8 +14,15 @@ pub mod fold;
 
 pub mod judge;
 
+pub mod kafka;
+pub mod store;
+
+pub mod pipeline;
+
 pub mod backtest;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod explore;
 pub mod files;
+pub mod telemetry;

@@ -4,7 +4,11 @@
 mod backtest;
 mod check;
 mod config;
+mod demo;
 mod explain;
+mod migrate;
+mod run;
+mod sql;
 
 use std::{
     io::{IsTerminal, Write},
@@ -51,12 +55,20 @@ enum Format {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the stages: events in, readings and alerts out
+    Run(run::Run),
+    /// Shows it all in one process, with events that go wrong on purpose; needs nothing else
+    Demo(demo::Demo),
     /// Checks rules: every problem of every file, with file, line and column
     Check(check::Check),
     /// Shows what a rule does: its folds, what is shared, what runs per window
     Explain(explain::Explain),
     /// Plays events from files through rules: what they would have said
     Backtest(backtest::Backtest),
+    /// Makes Tierwatch's topics, and ClickHouse's tables and views
+    Migrate(migrate::Migrate),
+    /// Queries stored readings and breaches, or files of events
+    Sql(sql::Sql),
     /// Prints the configuration in force, and where each value comes from
     Config(config::Show),
 }
@@ -79,7 +91,7 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = match configuration(&cli.global) {
-        Ok(config) => run(cli.command, &config),
+        Ok(config) => run(cli.command, config),
         Err(error) => {
             say(&format!("{error}"));
             return ExitCode::from(MISUSED);
@@ -95,12 +107,16 @@ pub fn main() -> ExitCode {
     })
 }
 
-fn run(command: Command, config: &Config) -> Outcome {
+fn run(command: Command, config: Config) -> Outcome {
     match command {
-        Command::Check(command) => command.run(config),
-        Command::Explain(command) => command.run(config),
-        Command::Backtest(command) => command.run(config),
-        Command::Config(command) => command.run(config),
+        Command::Run(command) => command.run(config),
+        Command::Demo(command) => command.run(config),
+        Command::Migrate(command) => command.run(&config),
+        Command::Sql(command) => command.run(&config),
+        Command::Check(command) => command.run(&config),
+        Command::Explain(command) => command.run(&config),
+        Command::Backtest(command) => command.run(&config),
+        Command::Config(command) => command.run(&config),
     }
 }
 

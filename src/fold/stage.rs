@@ -1,1 +1,261 @@
-//! FOLD's loop.
+//! FOLD's loop as a state machine: what the source says goes in, transactions come out. It reads no clock and
+//! sends nothing; the edge carries.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use datafusion::common::Result;
+
+use super::{Folded, Folder, Origin, Source};
+use crate::{
+    decode::{Event, Limits},
+    panes::Millis,
+    partial::{FormatError, Record, Section},
+    position::Range,
+    rules::RuleSet,
+};
+
+/// A partials record stays below this, well under what the topic takes.
+const RECORD_BYTES_MAX: usize = 4 << 20;
+/// How many closed sections are collected before a transaction is due whatever the clock says.
+const SECTIONS_MAX: usize = 400;
+/// How often a partition that is at its end says so, in milliseconds.
+const TICK_MS: i64 = 1_000;
+/// What of an event's bytes goes into its dead letter.
+const DEAD_LETTER_BYTES_MAX: usize = 512 * 1024;
+
+/// An event as it came from the source.
+#[derive(Debug, Clone)]
+pub struct Message<'a> {
+    /// Its position.
+    pub offset: i64,
+    /// Its record's timestamp in epoch milliseconds.
+    pub timestamp: Option<Millis>,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its bytes.
+    pub payload: Option<&'a [u8]>,
+    /// Its headers.
+    pub headers: Vec<(&'a str, Option<&'a [u8]>)>,
+}
+
+/// An event that does not count, as it goes to the dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its position.
+    pub offset: i64,
+    /// Its record's timestamp.
+    pub timestamp: Option<Millis>,
+    /// A short stable name of the reason.
+    pub reason: &'static str,
+    /// What is wrong, for people.
+    pub detail: String,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its bytes, cut where they are too many.
+    pub payload: Option<Vec<u8>>,
+    /// How many bytes it had.
+    pub bytes: usize,
+    /// The hash of all its bytes, where they were cut.
+    pub sha256: Option<String>,
+    /// Its headers.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// What is to be written together: all of it or nothing.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// Partials records, by partials partition.
+    pub records: Vec<(i32, Vec<u8>)>,
+    /// Dead letters.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Source positions: topic, partition, position.
+    pub offsets: Vec<(String, i32, i64)>,
+    /// How many events it stands for, for people.
+    pub events: u64,
+}
+
+/// The loop's state.
+pub struct Stage {
+    folder: Folder,
+    partials_partitions: i32,
+    interval_ms: i64,
+    topics: BTreeMap<Source, String>,
+    /// Sources whose owner has not spoken yet.
+    silent: BTreeSet<Source>,
+    /// Sources that were read to their end.
+    at_end: BTreeSet<Source>,
+    ready: Vec<Folded>,
+    dead_letters: Vec<DeadLetter>,
+    events: u64,
+    flushed_ms: Millis,
+    ticked_ms: Millis,
+}
+
+/// Why the loop stops.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// A fold failed on events it should take.
+    #[error("a fold failed: {0}")]
+    Fold(#[from] datafusion::common::DataFusionError),
+    /// A record cannot be written.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}
+
+impl Stage {
+    /// A loop for the folds of a rule set, writing to so many partials partitions every `interval_ms`.
+    pub fn new(rules: &Arc<RuleSet>, limits: Limits, partials_partitions: i32, interval_ms: i64) -> Result<Self> {
+        Ok(Self {
+            folder: Folder::new(rules, limits)?,
+            partials_partitions,
+            interval_ms,
+            topics: BTreeMap::new(),
+            silent: BTreeSet::new(),
+            at_end: BTreeSet::new(),
+            ready: Vec::new(),
+            dead_letters: Vec::new(),
+            events: 0,
+            flushed_ms: Millis::MIN / 2,
+            ticked_ms: Millis::MIN / 2,
+        })
+    }
+
+    /// A source partition is ours from `position` on, or is read again from there.
+    pub fn begin(&mut self, source: &Source, origin: Origin, position: i64) -> Result<()> {
+        self.forget(source);
+        self.topics.insert(source.clone(), origin.topic.clone());
+        self.silent.insert(source.clone());
+        self.folder.begin(source, origin, position)
+    }
+
+    /// Says of positions that the source no longer has that they are lost: visible, never waited for.
+    pub fn lost(&mut self, source: &Source, origin: &Origin, range: Range) {
+        let section = Section {
+            table: source.table.clone(),
+            topic: origin.topic.clone(),
+            incarnation: origin.incarnation.clone(),
+            partition: source.partition,
+            partitions: origin.partitions,
+            range,
+            latest_ms: None,
+            end_at_ms: None,
+            lost: true,
+        };
+        self.ready.push(Folded { section, states: Vec::new() });
+    }
+
+    /// A source partition is no longer ours, or what was read of it is void.
+    pub fn forget(&mut self, source: &Source) {
+        let topic = self.topics.remove(source);
+        self.silent.remove(source);
+        self.at_end.remove(source);
+        self.ready.retain(|folded| folded.section.table != source.table || folded.section.partition != source.partition);
+        self.dead_letters.retain(|letter| Some(&letter.topic) != topic.as_ref() || letter.partition != source.partition);
+        self.folder.end(source);
+    }
+
+    /// The source partitions that are ours.
+    pub fn sources(&self) -> Vec<Source> {
+        self.topics.keys().cloned().collect()
+    }
+
+    /// Events of one partition, in order.
+    pub fn events(&mut self, source: &Source, messages: &[Message<'_>]) -> Result<()> {
+        let (Some(last), Some(topic)) = (messages.last(), self.topics.get(source)) else { return Ok(()) };
+        self.at_end.remove(source);
+        self.events += u64::try_from(messages.len()).unwrap_or_default();
+        let events = messages.iter().map(|message| Event { offset: message.offset, timestamp: message.timestamp, payload: message.payload });
+        for rejected in self.folder.fold(source, events, last.offset + 1, &mut self.ready)? {
+            if let Ok(at) = messages.binary_search_by_key(&rejected.offset, |message| message.offset) {
+                self.dead_letters.push(dead_letter(topic, source.partition, &messages[at], rejected.reason, rejected.detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a partition was read to its end and nothing has come since.
+    pub fn set_at_end(&mut self, source: &Source, at_end: bool) {
+        if at_end && self.topics.contains_key(source) {
+            self.at_end.insert(source.clone());
+        } else {
+            self.at_end.remove(source);
+        }
+    }
+
+    /// What is due at `now`.
+    pub fn due(&mut self, now: Millis) -> std::result::Result<Option<Transaction>, StageError> {
+        let spoken = self.silent.is_empty();
+        let tick = now - self.ticked_ms >= TICK_MS && !self.at_end.is_empty();
+        let open = !self.ready.is_empty() || !self.dead_letters.is_empty() || self.topics.keys().any(|source| self.folder.has_open(source));
+        let interval = now - self.flushed_ms >= self.interval_ms;
+        if spoken && self.ready.len() < SECTIONS_MAX && !(interval && (open || tick)) {
+            return Ok(None);
+        }
+        self.flushed_ms = now;
+        let mut folded = std::mem::take(&mut self.ready);
+        let mut offsets = Vec::new();
+        for (source, topic) in &self.topics {
+            let ends = self.at_end.contains(source);
+            if (self.folder.has_open(source) || self.silent.contains(source) || (ends && tick))
+                && let Some(mut last) = self.folder.close(source)?
+            {
+                last.section.end_at_ms = ends.then_some(now);
+                folded.push(last);
+            }
+            if let Some(position) = self.folder.position(source) {
+                offsets.push((topic.clone(), source.partition, position));
+            }
+        }
+        if tick {
+            self.ticked_ms = now;
+        }
+        self.silent.clear();
+        let mut transaction = Transaction { dead_letters: std::mem::take(&mut self.dead_letters), offsets, events: std::mem::take(&mut self.events), records: Vec::new() };
+        self.encode(&folded, &mut transaction.records)?;
+        Ok(Some(transaction))
+    }
+
+    /// Writes sections as records for every partials partition; too large a record is cut between sections.
+    fn encode(&self, folded: &[Folded], records: &mut Vec<(i32, Vec<u8>)>) -> std::result::Result<(), StageError> {
+        if folded.is_empty() {
+            return Ok(());
+        }
+        let mut encoded = Vec::new();
+        for sections in self.folder.spread(folded, self.partials_partitions)? {
+            let partition = sections.partition;
+            encoded.push((partition, Record::Sections(sections).encode()?));
+        }
+        if folded.len() > 1 && encoded.iter().any(|(_, bytes)| bytes.len() > RECORD_BYTES_MAX) {
+            let (first, second) = folded.split_at(folded.len() / 2);
+            self.encode(first, records)?;
+            return self.encode(second, records);
+        }
+        records.extend(encoded);
+        Ok(())
+    }
+}
+
+fn dead_letter(topic: &str, partition: i32, message: &Message<'_>, reason: &'static str, detail: String) -> DeadLetter {
+    let bytes = message.payload.map_or(0, <[u8]>::len);
+    let cut = bytes > DEAD_LETTER_BYTES_MAX;
+    DeadLetter {
+        topic: topic.to_owned(),
+        partition,
+        offset: message.offset,
+        timestamp: message.timestamp,
+        reason,
+        detail,
+        key: message.key.map(<[u8]>::to_vec),
+        payload: message.payload.map(|payload| payload[..bytes.min(DEAD_LETTER_BYTES_MAX)].to_vec()),
+        bytes,
+        sha256: message.payload.filter(|_| cut).map(crate::rules::hash_bytes),
+        headers: message.headers.iter().map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec))).collect(),
+    }
+}

@@ -71,10 +71,13 @@ impl Chain {
         source.incarnation.clone_from(&section.incarnation);
         source.ranges.insert(section.range);
 
-        // Since when each fold has every event.
+        // Since when each fold has every event. What is lost is in none.
+        if section.lost {
+            source.whole_since.clear();
+        }
         source.whole_since.retain(|fold, _| computed.contains_key(fold));
         source.pending_folds.retain(|fold| computed.contains_key(fold));
-        let from_the_beginning = section.range.start == 0;
+        let from_the_beginning = section.range.start == 0 && !section.lost;
         for fold in computed.keys() {
             if !source.whole_since.contains_key(fold) {
                 if from_the_beginning {

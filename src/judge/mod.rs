@@ -199,6 +199,9 @@ impl Judge {
                 Link::Known => out.push(Output::Notice(Notice::Known { section: describe(section) })),
                 Link::Overlaps => out.push(Output::Notice(Notice::Refused { section: describe(section) })),
                 Link::Joins { hole } => {
+                    if section.lost {
+                        out.push(Output::Notice(Notice::Lost { section: describe(section) }));
+                    }
                     if hole {
                         out.push(Output::Notice(Notice::Hole { section: describe(section) }));
                     }

@@ -30,8 +30,9 @@ pub enum Measure {
 }
 
 impl Measure {
+    /// As the double that the store keeps.
     #[expect(clippy::cast_precision_loss, reason = "the store keeps measures as doubles")]
-    fn as_f64(self) -> f64 {
+    pub fn as_f64(self) -> f64 {
         match self {
             Self::Whole(value) => value as f64,
             Self::Number(value) => value,
@@ -195,6 +196,11 @@ pub enum Notice {
         /// Which partition and positions.
         section: String,
     },
+    /// The source no longer has these positions: windows over them are partial.
+    Lost {
+        /// Which partition and positions.
+        section: String,
+    },
     /// A rule failed and is not evaluated until it changes.
     Fenced {
         /// The rule.
@@ -223,6 +229,7 @@ impl std::fmt::Display for Notice {
             Self::Known { section } => write!(f, "dropped {section}: it was counted before"),
             Self::Refused { section } => write!(f, "refused {section}: a part of it was counted before"),
             Self::Hole { section } => write!(f, "waiting for {section}: later positions are there, these are not"),
+            Self::Lost { section } => write!(f, "{section} is lost: the source no longer has it; windows over it are partial"),
             Self::Fenced { rule, reason } => write!(f, "rule {rule} is fenced off until it changes: {reason}"),
             Self::RuleSet { hash, rules } => write!(f, "rule set {hash} with {rules} rules is in force"),
             Self::RuleSetRefused { reason } => write!(f, "a rule set in the log was refused: {reason}"),

@@ -1,1 +1,240 @@
-//! JUDGE loop.
+//! JUDGE's loop as a state machine: records of the partials log go in, transactions come out.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Compiled, Judge, Mode,
+    output::{BreachEvent, Notice, Output, Reading, ReadingsHeader, readings_batch},
+    series::SeriesState,
+    snapshot::{PROGRESS, Progress, SNAPSHOT, SnapshotError, parse_series_key, series_key},
+};
+use crate::{
+    panes::Millis,
+    partial::{FormatError, Record, envelope, ipc},
+};
+
+/// How many readings go into one record.
+const READINGS_MAX: usize = 5_000;
+/// A snapshot larger than this is not written; recovery then replays from the one before.
+const SNAPSHOT_BYTES_MAX: usize = 6 << 20;
+/// How long processed records may go without their positions being committed where nothing was published.
+const COMMIT_MS: i64 = 1_000;
+
+/// A breach event on its way out.
+#[derive(Debug, Clone)]
+pub struct Alert {
+    /// The judge partition.
+    pub partition: i32,
+    /// Which breach event of the partition this is.
+    pub ordinal: u64,
+    /// The event.
+    pub event: BreachEvent,
+}
+
+/// What is to be written together.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// Readings records: partition and bytes.
+    pub readings: Vec<(i32, Vec<u8>)>,
+    /// Breach events.
+    pub alerts: Vec<Alert>,
+    /// State records: partition, key, and value or tombstone.
+    pub state: Vec<(i32, String, Option<Vec<u8>>)>,
+    /// Positions in the partials log.
+    pub offsets: Vec<(i32, i64)>,
+    /// What operators should see.
+    pub notices: Vec<Notice>,
+    /// The readings that were written, for whoever watches.
+    pub shown: Vec<Reading>,
+}
+
+/// The state records of one partition, as recovery reads them.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    snapshot: Option<Vec<u8>>,
+    progress: Option<Progress>,
+    series: BTreeMap<String, Option<SeriesState>>,
+}
+
+impl Recorded {
+    /// Takes one record of the state topic, in order.
+    pub fn take(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), FormatError> {
+        let damaged = |error: serde_json::Error| FormatError::Damaged(error.to_string());
+        match key {
+            SNAPSHOT => self.snapshot = value.map(<[u8]>::to_vec),
+            PROGRESS => self.progress = value.map(serde_json::from_slice).transpose().map_err(damaged)?,
+            _ => _ = self.series.insert(key.to_owned(), value.map(serde_json::from_slice).transpose().map_err(damaged)?),
+        }
+        Ok(())
+    }
+}
+
+/// Why the loop stops.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// A record cannot be read or written.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A snapshot cannot be read or written.
+    #[error("the snapshot of partition {partition}: {error}")]
+    Snapshot {
+        /// The judge partition.
+        partition: i32,
+        /// Why.
+        error: SnapshotError,
+    },
+    /// An evaluation failed that belongs to no rule.
+    #[error("judging failed: {0}")]
+    Query(#[from] datafusion::common::DataFusionError),
+    /// A block of readings cannot be built.
+    #[error("readings cannot be written: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+}
+
+struct Assigned {
+    judge: Judge,
+    /// The next record to process.
+    position: i64,
+    /// Records before this have been published.
+    replay_until: i64,
+    progress: Progress,
+    told: BTreeMap<String, (Millis, i32)>,
+    pending: Vec<Output>,
+    snapshot_ms: Millis,
+}
+
+/// The loop's state.
+pub struct Stage {
+    partitions: BTreeMap<i32, Assigned>,
+    compiled: Compiled,
+    snapshot_interval_ms: i64,
+    committed_ms: Millis,
+}
+
+impl Stage {
+    /// A loop that writes a snapshot of each partition every so often.
+    pub fn new(snapshot_interval_ms: i64) -> Self {
+        Self { partitions: BTreeMap::new(), compiled: Compiled::default(), snapshot_interval_ms, committed_ms: Millis::MIN / 2 }
+    }
+
+    /// A partition is ours; `recorded` is what its state topic holds and `start` where its log begins. Answers with
+    /// the position to read from.
+    pub fn begin(&mut self, partition: i32, recorded: Recorded, start: i64, now: Millis) -> Result<i64, StageError> {
+        let (mut judge, position) = match &recorded.snapshot {
+            Some(bytes) => Judge::from_snapshot(bytes, &mut self.compiled).map_err(|error| StageError::Snapshot { partition, error })?,
+            None => (Judge::new(partition), start),
+        };
+        for (key, state) in recorded.series {
+            if let Some((rule, series)) = parse_series_key(&key) {
+                judge.restore_series(rule, series, state);
+            }
+        }
+        let progress = recorded.progress.unwrap_or_default();
+        let position = position.max(start);
+        let assigned = Assigned { judge, position, replay_until: progress.position, progress, told: BTreeMap::new(), pending: Vec::new(), snapshot_ms: now };
+        self.partitions.insert(partition, assigned);
+        Ok(position)
+    }
+
+    /// A partition is no longer ours, or what was judged of it is void.
+    pub fn forget(&mut self, partition: i32) {
+        self.partitions.remove(&partition);
+    }
+
+    /// The partitions that are ours.
+    pub fn partitions(&self) -> Vec<i32> {
+        self.partitions.keys().copied().collect()
+    }
+
+    /// One record of the log.
+    pub fn record(&mut self, partition: i32, offset: i64, append_ms: Millis, payload: &[u8]) -> Result<(), StageError> {
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return Ok(()) };
+        if offset < assigned.position {
+            return Ok(());
+        }
+        let mode = if offset < assigned.replay_until { Mode::Replay } else { Mode::Live };
+        let record = Record::decode(payload)?;
+        let mut out = Vec::new();
+        assigned.judge.step(record, append_ms, mode, &mut self.compiled, &mut out)?;
+        if mode == Mode::Live {
+            assigned.pending.append(&mut out);
+        }
+        assigned.position = offset + 1;
+        Ok(())
+    }
+
+    /// What is due at `now`.
+    pub fn due(&mut self, now: Millis) -> Result<Option<Transaction>, StageError> {
+        let published = self.partitions.values().any(|assigned| assigned.pending.iter().any(|output| !matches!(output, Output::Notice(_))));
+        if !published && now - self.committed_ms < COMMIT_MS {
+            return Ok(None);
+        }
+        let mut transaction = Transaction::default();
+        for (partition, assigned) in &mut self.partitions {
+            assigned.publish(*partition, now, self.snapshot_interval_ms, &mut transaction)?;
+        }
+        self.committed_ms = now;
+        Ok((!transaction.offsets.is_empty()).then_some(transaction))
+    }
+
+    /// Late events by rule, over all partitions.
+    pub fn late(&self) -> BTreeMap<String, i64> {
+        let mut late = BTreeMap::new();
+        for assigned in self.partitions.values() {
+            for (rule, events) in assigned.judge.late() {
+                *late.entry(rule.to_owned()).or_default() += events;
+            }
+        }
+        late
+    }
+}
+
+impl Assigned {
+    fn publish(&mut self, partition: i32, now: Millis, snapshot_interval_ms: i64, transaction: &mut Transaction) -> Result<(), StageError> {
+        if self.position <= self.progress.position {
+            // Still replaying what was published before.
+            return Ok(());
+        }
+        let mut readings: Vec<Box<Reading>> = Vec::new();
+        for output in std::mem::take(&mut self.pending) {
+            match output {
+                Output::Reading(reading) => readings.push(reading),
+                Output::Breach(event) => {
+                    self.progress.alerts += 1;
+                    transaction.alerts.push(Alert { partition, ordinal: self.progress.alerts, event: *event });
+                }
+                Output::Notice(notice) => transaction.notices.push(notice),
+            }
+        }
+        let progress = self.judge.progress();
+        if !readings.is_empty() || progress != self.told {
+            let mut blocks: Vec<&[Box<Reading>]> = readings.chunks(READINGS_MAX).collect();
+            let last = blocks.pop().unwrap_or_default();
+            // How far windows are closed is said with the last block, so that none is shown before it is whole.
+            for (block, progress) in blocks.into_iter().map(|block| (block, BTreeMap::new())).chain([(last, progress.clone())]) {
+                self.progress.readings += 1;
+                let header = ReadingsHeader { partition, ordinal: self.progress.readings, progress };
+                let rows: Vec<&Reading> = block.iter().map(AsRef::as_ref).collect();
+                transaction.readings.push((partition, envelope(&header, &[ipc(&readings_batch(&rows, partition)?)?])));
+            }
+            self.told = progress;
+        }
+        transaction.shown.extend(readings.into_iter().map(|reading| *reading));
+        for (rule, series, state) in self.judge.take_changed() {
+            let value = state.map(|state| serde_json::to_vec(&state)).transpose().map_err(|error| FormatError::Damaged(error.to_string()))?;
+            transaction.state.push((partition, series_key(&rule, &series), value));
+        }
+        if now - self.snapshot_ms >= snapshot_interval_ms {
+            let bytes = self.judge.snapshot(self.position).map_err(|error| StageError::Snapshot { partition, error })?;
+            self.snapshot_ms = now;
+            if bytes.len() <= SNAPSHOT_BYTES_MAX {
+                transaction.state.push((partition, SNAPSHOT.to_owned(), Some(bytes)));
+            }
+        }
+        self.progress.position = self.position;
+        let progress = serde_json::to_vec(&self.progress).map_err(|error| FormatError::Damaged(error.to_string()))?;
+        transaction.state.push((partition, PROGRESS.to_owned(), Some(progress)));
+        transaction.offsets.push((partition, self.position));
+        Ok(())
+    }
+}

@@ -139,6 +139,11 @@ pub fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The full SHA-256 of bytes, in hexadecimal.
+pub fn hash_bytes(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl RuleSet {
     /// Checks and plans all files together. Every problem of every file is in the answer; the set holds the rules
     /// that have none.

@@ -547,8 +547,8 @@ mod tests {
             ("SELECT 1; SELECT 2", "several-statements", 11),
             ("SELECT 1", "no-window", 1),
             ("SELECT 1 FROM hop(t, event_time, INTERVAL '1 minute')", "window-arguments", 15),
-            ("SELECT 1 FROM hop(t, event_time, INTERVAL '1 minute', INTERVAL '10 seconds')", "window-arguments", 34),
-            ("SELECT 1 FROM tumble(t, event_time, INTERVAL '1 month')", "window-arguments", 37),
+            ("SELECT 1 FROM hop(t, event_time, INTERVAL '1 minute', INTERVAL '10 seconds')", "window-arguments", 43),
+            ("SELECT 1 FROM tumble(t, event_time, INTERVAL '1 month')", "window-arguments", 46),
             ("WITH RECURSIVE r AS (SELECT 1) SELECT * FROM r", "recursive", 1),
             (
                 "SELECT window_start FROM tumble(t, event_time, INTERVAL '1 minute') a, tumble(t, event_time, INTERVAL '2 minutes') b",

@@ -1,0 +1,43 @@
+//! `tierwatch run`: the stages, until told to end.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{FOUND, Outcome, compile, read_files, settings};
+use crate::{
+    config::{Config, Stage},
+    pipeline::{self, Shutdown},
+    telemetry,
+};
+
+/// What `run` was asked for.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Which stages this process runs [default: run.stages of the configuration, which is all]
+    #[arg(long, value_delimiter = ',', value_parser = stage)]
+    stages: Vec<Stage>,
+    /// Records positions that a source topic no longer has as lost, and goes on from what it has
+    #[arg(long)]
+    accept_lost: bool,
+}
+
+fn stage(name: &str) -> Result<Stage, String> {
+    [Stage::Fold, Stage::Judge, Stage::Store].into_iter().find(|stage| stage.as_str() == name).ok_or_else(|| "fold, judge and store are the stages".to_owned())
+}
+
+impl Run {
+    pub(super) fn run(self, config: Config) -> Outcome {
+        telemetry::init(&config.log);
+        let Some(set) = compile(read_files(&config, &[])?, settings(&config)) else { return Ok(ExitCode::from(FOUND)) };
+        let shutdown = Shutdown::default();
+        pipeline::shutdown_on_signal(&shutdown)?;
+        let stages = if self.stages.is_empty() { config.run.stages.clone() } else { self.stages.into_iter().collect() };
+        let mut context = pipeline::context(config, set, shutdown);
+        context.accept_lost = self.accept_lost;
+        tracing::info!(instance = context.instance, rules = context.set.rules.len(), brokers = context.config.kafka.brokers, "starting");
+        pipeline::run(&context, &stages)?;
+        tracing::info!("ended");
+        Ok(ExitCode::SUCCESS)
+    }
+}

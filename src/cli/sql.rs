@@ -1,0 +1,119 @@
+//! `tierwatch sql`: explores what was stored as Parquet, and files of events, before there is a rule.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::Context;
+use arrow::array::RecordBatch;
+use clap::Args;
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
+
+use super::{FOUND, Format, MISUSED, Outcome, print, say};
+use crate::{
+    config::Config,
+    decode::{Decoder, Event, Limits},
+    explore::Exploded,
+    files,
+    rules::{
+        catalog::{self, Catalog},
+        diagnostics::did_you_mean,
+        functions::WindowCell,
+        session::session,
+    },
+};
+
+/// What `sql` was asked for.
+#[derive(Debug, Args)]
+pub(super) struct Sql {
+    /// One query. Tables: readings and breaches of a Parquet store, events given with --events, reference tables;
+    /// hop(table, event_time, slide, size) gives each event once for each of its windows
+    query: String,
+    /// Events of a table, one JSON object a line
+    #[arg(long, value_name = "TABLE=FILE")]
+    events: Vec<String>,
+    /// The folder of a Parquet store [default: store.path of the configuration]
+    #[arg(long, value_name = "FOLDER")]
+    store: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+impl Sql {
+    pub(super) fn run(self, config: &Config) -> Outcome {
+        let (catalog, problems) = if config.tables.path.exists() {
+            let files = files::read(&[], &config.tables.path, &config.rules.reference)?;
+            catalog::load(&files.tables, &files.references)
+        } else {
+            (Catalog::default(), Vec::new())
+        };
+        super::show(&problems);
+        let mut tables: BTreeMap<String, RecordBatch> = BTreeMap::new();
+        for events in &self.events {
+            let Some((table, path)) = events.split_once('=') else {
+                say(&format!("error: --events {events}: write --events TABLE=FILE, such as --events requests=requests.ndjson"));
+                return Ok(ExitCode::from(MISUSED));
+            };
+            let Some(known) = catalog.tables.get(table) else {
+                let hint = did_you_mean(table, catalog.tables.keys().map(String::as_str));
+                say(&format!("error: there is no table `{table}`; {hint}"));
+                return Ok(ExitCode::from(MISUSED));
+            };
+            let all: BTreeSet<String> = known.columns.iter().map(|column| column.name.clone()).collect();
+            let limits = Limits { event_bytes_max: config.fold.max_event_bytes, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
+            let file = File::open(path).with_context(|| format!("cannot read {path}"))?;
+            let lines: Vec<Vec<u8>> = BufReader::new(file).split(b'\n').collect::<Result<_, _>>()?;
+            let numbered = (1..).zip(&lines).filter(|(_, line)| !line.is_empty());
+            let decoded = Decoder::new(known, &all, limits).decode(numbered.map(|(line, bytes)| Event { offset: line, timestamp: None, payload: Some(bytes) }));
+            for rejected in decoded.rejected.iter().take(20) {
+                say(&format!("note: {path}:{}: not counted: {} ({})", rejected.offset, rejected.detail, rejected.reason));
+            }
+            tables.insert(table.to_owned(), decoded.batch);
+        }
+        let store = self.store.clone().unwrap_or_else(|| config.store.path.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let outcome = runtime.block_on(query(&self.query, Arc::new(catalog), tables, &store));
+        let batches = match outcome {
+            Ok(batches) => batches,
+            Err(error) => {
+                let message = error.strip_backtrace();
+                say(&format!("error: {}", message.lines().next().unwrap_or_default()));
+                if message.contains("readings") || message.contains("breaches") {
+                    say(&format!("note: looked for a Parquet store in {}; `tierwatch demo` makes one, --store names another", store.display()));
+                }
+                return Ok(ExitCode::from(FOUND));
+            }
+        };
+        match self.format {
+            Format::Text => print(&arrow::util::pretty::pretty_format_batches(&batches)?.to_string())?,
+            Format::Json => {
+                let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+                writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
+                writer.finish()?;
+                print(String::from_utf8_lossy(&writer.into_inner()).trim_end())?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn query(sql: &str, catalog: Arc<Catalog>, tables: BTreeMap<String, RecordBatch>, store: &std::path::Path) -> datafusion::common::Result<Vec<RecordBatch>> {
+    let state = session(&catalog, Arc::new(Exploded { tables: tables.clone() }), &WindowCell::default())?;
+    let context = SessionContext::new_with_state(state);
+    for (name, batch) in tables {
+        context.register_batch(&name, batch)?;
+    }
+    for table in ["readings", "breaches"] {
+        let folder = store.join(table);
+        if folder.is_dir() {
+            context.register_parquet(table, folder.display().to_string(), ParquetReadOptions::default()).await?;
+        }
+    }
+    let options = datafusion::execution::context::SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    context.sql_with_options(sql, options).await?.collect().await
+}

@@ -1,0 +1,301 @@
+//! A group consumer whose partitions are queues of their own, and whose rebalances the loop takes when it is ready.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata, base_consumer::PartitionQueue},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::BorrowedMessage,
+    types::RDKafkaRespErr,
+};
+
+use super::{Error, REQUEST, sys};
+use crate::config::Start;
+
+/// A topic and a partition of it.
+pub type TopicPartition = (String, i32);
+
+/// What a rebalance said.
+#[derive(Debug, Clone)]
+pub enum Rebalance {
+    /// These are ours from now on; reading has not begun.
+    Assigned(Vec<TopicPartition>),
+    /// These are no longer ours.
+    Revoked(Vec<TopicPartition>),
+}
+
+/// Notes rebalances for the loop. Assigning is left to the loop, which knows the positions; revoking cannot wait.
+#[derive(Default)]
+pub struct Notes(Mutex<Vec<Rebalance>>);
+
+impl ClientContext for Notes {}
+
+impl ConsumerContext for Notes {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let list = partitions.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+        let note = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            Rebalance::Assigned(list)
+        } else {
+            if let Err(error) = consumer.incremental_unassign(partitions) {
+                tracing::warn!(%error, "partitions could not be given back; the group will take them after the session timeout");
+            }
+            Rebalance::Revoked(list)
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+    }
+}
+
+/// A member of a consumer group.
+pub struct GroupConsumer {
+    consumer: Arc<BaseConsumer<Notes>>,
+    /// Reads uncommitted: it sees the true end of a partition.
+    probe: BaseConsumer,
+    queues: BTreeMap<TopicPartition, Queue>,
+}
+
+struct Queue {
+    queue: PartitionQueue<Notes>,
+    /// The high watermark when the end was reached, while nothing has come since.
+    end: Option<i64>,
+}
+
+/// What a poll of one partition brought.
+pub enum Polled<'a> {
+    /// Messages, in order.
+    Messages(Vec<BorrowedMessage<'a>>),
+    /// Nothing now.
+    Nothing,
+}
+
+impl GroupConsumer {
+    /// Joins `group` for `topics`.
+    pub fn join(client: &ClientConfig, group: &str, topics: &[&str], session_timeout: Duration) -> Result<Self, Error> {
+        let session = session_timeout.as_millis().to_string();
+        let mut settings = client.clone();
+        settings
+            .set("group.id", group)
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "true")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", &session)
+            .set("heartbeat.interval.ms", (session_timeout.as_millis() / 4).to_string())
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.wait.max.ms", "100")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.message.max.bytes", "8388608")
+            .set("topic.metadata.refresh.interval.ms", "30000");
+        let consumer: BaseConsumer<Notes> = settings.create_with_context(Notes::default()).map_err(Error::Client)?;
+        consumer.subscribe(topics)?;
+        let probe = client.clone().set("group.id", format!("{group}.probe")).set("isolation.level", "read_uncommitted").create().map_err(Error::Client)?;
+        Ok(Self { consumer: Arc::new(consumer), probe, queues: BTreeMap::new() })
+    }
+
+    /// Serves the group for up to `wait`, and answers with its rebalances.
+    pub fn serve(&mut self, wait: Duration) -> Result<Vec<Rebalance>, Error> {
+        if let Some(event) = self.consumer.poll(wait) {
+            match event {
+                // Partitions are queues of their own: what comes here is about the client.
+                Ok(_) => {}
+                Err(error) => note_error(&error)?,
+            }
+        }
+        let notes = std::mem::take(&mut *self.consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner));
+        for note in &notes {
+            if let Rebalance::Revoked(partitions) = note {
+                for partition in partitions {
+                    self.queues.remove(partition);
+                }
+            }
+        }
+        Ok(notes)
+    }
+
+    /// Begins to read a partition at a position.
+    pub fn assign(&mut self, partition: &TopicPartition, position: i64) -> Result<(), Error> {
+        let Some(queue) = self.consumer.split_partition_queue(&partition.0, partition.1) else {
+            return Err(Error::NoTopic(partition.0.clone()));
+        };
+        self.queues.insert(partition.clone(), Queue { queue, end: None });
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&partition.0, partition.1, Offset::Offset(position))?;
+        self.consumer.incremental_assign(&list)?;
+        Ok(())
+    }
+
+    /// Reads a partition again from a position; what was fetched is dropped.
+    pub fn rewind(&mut self, partition: &TopicPartition, position: i64) -> Result<(), Error> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&partition.0, partition.1);
+        self.consumer.incremental_unassign(&list)?;
+        self.queues.remove(partition);
+        self.assign(partition, position)
+    }
+
+    /// The partitions being read.
+    pub fn reading(&self) -> Vec<TopicPartition> {
+        self.queues.keys().cloned().collect()
+    }
+
+    /// Takes up to `most` messages of a partition that are there now.
+    pub fn take(&mut self, partition: &TopicPartition, most: usize) -> Result<Polled<'_>, Error> {
+        let Some(queue) = self.queues.get_mut(partition) else { return Ok(Polled::Nothing) };
+        let mut messages = Vec::new();
+        while messages.len() < most {
+            match queue.queue.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => {
+                    queue.end = None;
+                    messages.push(message);
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => queue.end = sys::cached_high_watermark(self.consumer.as_ref(), &partition.0, partition.1),
+                Some(Err(error)) => note_error(&error)?,
+            }
+        }
+        Ok(if messages.is_empty() { Polled::Nothing } else { Polled::Messages(messages) })
+    }
+
+    /// Whether a partition was read to its end and the end is still there: asked of the broker, so that a stale
+    /// connection is not taken for silence, and of both the committed and the true end, so that an open transaction
+    /// is not either.
+    pub fn at_end(&self, partition: &TopicPartition) -> bool {
+        let Some(end) = self.queues.get(partition).and_then(|queue| queue.end) else { return false };
+        let wait = Duration::from_secs(1);
+        let high = self.probe.fetch_watermarks(&partition.0, partition.1, wait).map(|(_, high)| high);
+        let stable = self.consumer.fetch_watermarks(&partition.0, partition.1, wait).map(|(_, high)| high);
+        high.is_ok_and(|high| high == end) && stable.is_ok_and(|stable| stable == end)
+    }
+
+    /// The group's metadata, to go with the offsets of a transaction; `None` where this is no member of it.
+    pub fn metadata(&self) -> Option<ConsumerGroupMetadata> {
+        sys::is_member(self.consumer.as_ref()).then(|| self.consumer.group_metadata()).flatten()
+    }
+
+    /// How many partitions a topic has.
+    pub fn partitions(&self, topic: &str) -> Result<i32, Error> {
+        let metadata = self.probe.fetch_metadata(Some(topic), REQUEST)?;
+        let count = metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |topic| topic.partitions().len());
+        if count == 0 {
+            return Err(Error::NoTopic(topic.to_owned()));
+        }
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
+    /// The first position there is, and one past the last.
+    pub fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64), Error> {
+        Ok(self.probe.fetch_watermarks(&partition.0, partition.1, REQUEST)?)
+    }
+
+    /// Commits positions by themselves, where nothing is written together with them.
+    pub fn commit(&self, offsets: &TopicPartitionList) -> Result<(), Error> {
+        Ok(self.consumer.commit(offsets, rdkafka::consumer::CommitMode::Sync)?)
+    }
+
+    /// Where the group stopped, where it ever began.
+    pub fn committed(&self, partition: &TopicPartition) -> Result<Option<i64>, Error> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&partition.0, partition.1);
+        let committed = self.consumer.committed_offsets(list, REQUEST)?;
+        Ok(committed.elements().first().and_then(|element| match element.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }))
+    }
+
+    /// Where to begin with a partition: where the group stopped, else where it `began` before, else at `start`. A
+    /// position that is gone is an error, never a silent reset.
+    pub fn position(&self, partition: &TopicPartition, began: Option<i64>, start: Start) -> Result<i64, Error> {
+        let (topic, number) = partition;
+        let (low, high) = self.watermarks(partition)?;
+        if let Some(committed) = self.committed(partition)? {
+            if committed < low || committed > high {
+                return Err(Error::Gone { topic: topic.clone(), partition: *number, committed, low, high });
+            }
+            return Ok(committed);
+        }
+        if let Some(began) = began {
+            return Ok(began);
+        }
+        Ok(match start {
+            Start::Earliest => low,
+            Start::Latest => high,
+            Start::At(time) => {
+                let mut list = TopicPartitionList::new();
+                list.add_partition_offset(topic, *number, Offset::Offset(time))?;
+                let found = self.probe.offsets_for_times(list, REQUEST)?;
+                match found.elements().first().map(|element| element.offset()) {
+                    Some(Offset::Offset(offset)) => offset,
+                    _ => high,
+                }
+            }
+        })
+    }
+}
+
+/// Errors that librdkafka mends by itself are told and passed over; the rest stop the loop.
+fn note_error(error: &KafkaError) -> Result<(), Error> {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::Fatal | RDKafkaErrorCode::Authentication | RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed) => {
+            Err(Error::Kafka(error.clone()))
+        }
+        _ => {
+            tracing::warn!(%error, "Kafka; trying again");
+            Ok(())
+        }
+    }
+}
+
+/// The parts of a message that the core reads.
+pub fn parts<'a>(message: &'a BorrowedMessage<'_>) -> crate::fold::stage::Message<'a> {
+    use rdkafka::message::Headers;
+    crate::fold::stage::Message {
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis(),
+        key: message.key(),
+        payload: message.payload(),
+        headers: message.headers().map(|headers| headers.iter().map(|header| (header.key, header.value)).collect()).unwrap_or_default(),
+    }
+}
+
+/// Reads one partition from its first to its last committed record, without a group. Waits for transactions that
+/// were still open when it began: the last stable position may lie behind them.
+pub fn read_all(client: &ClientConfig, topic: &str, partition: i32, mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<(), Error>) -> Result<(), Error> {
+    let mut settings = client.clone();
+    settings
+        .set("group.id", "tierwatch.restore")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "50")
+        .set("fetch.message.max.bytes", "8388608");
+    let consumer: BaseConsumer = settings.create().map_err(Error::Client)?;
+    let probe: BaseConsumer = settings.clone().set("isolation.level", "read_uncommitted").create().map_err(Error::Client)?;
+    let (low, target) = probe.fetch_watermarks(topic, partition, REQUEST)?;
+    if low >= target {
+        return Ok(());
+    }
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Beginning)?;
+    consumer.assign(&list)?;
+    loop {
+        match consumer.poll(Duration::from_millis(500)) {
+            None => {}
+            Some(Ok(message)) => take(&message)?,
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                let (_, stable) = consumer.fetch_watermarks(topic, partition, REQUEST)?;
+                if stable >= target {
+                    return Ok(());
+                }
+            }
+            Some(Err(error)) => note_error(&error)?,
+        }
+    }
+}

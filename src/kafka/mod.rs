@@ -1,0 +1,99 @@
+//! Kafka: the settings that matter, consumers whose rebalances are told to the loop, transactions, topics.
+//!
+//! Every consumer reads committed and never resets by itself. One thread owns a consumer, since rebalances happen
+//! inside its polls and transactions block.
+
+pub mod consumer;
+pub mod topics;
+pub mod transaction;
+
+#[expect(unsafe_code, reason = "two bindings that rdkafka does not wrap")]
+mod sys;
+
+use std::time::Duration;
+
+use rdkafka::{ClientConfig, error::KafkaError};
+
+use crate::config;
+
+/// Why Kafka cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A client cannot be made.
+    #[error("a Kafka client cannot be made: {0}; check the [kafka] section of the configuration")]
+    Client(KafkaError),
+    /// The brokers did not answer in time.
+    #[error("no answer from the Kafka brokers {brokers} for {waited}: {error}; check kafka.brokers, or wait longer with kafka.connect_timeout")]
+    Unreachable {
+        /// The brokers.
+        brokers: String,
+        /// How long was waited.
+        waited: String,
+        /// The last error.
+        error: String,
+    },
+    /// A topic is not there.
+    #[error("there is no topic `{0}`; `tierwatch migrate` makes Tierwatch's own topics, source topics are made by whoever writes to them")]
+    NoTopic(String),
+    /// A position is gone.
+    #[error(
+        "{topic}[{partition}] was read up to {committed}, but holds only {low} to {high}: its retention was shorter than the pause, or it was made anew. \
+         Nothing was skipped. To record what is gone as lost and go on from {low}, run\n  tierwatch run --accept-lost"
+    )]
+    Gone {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The position that was committed.
+        committed: i64,
+        /// The first position there is.
+        low: i64,
+        /// One past the last.
+        high: i64,
+    },
+    /// The partials topic has another number of partitions than the records in it say.
+    #[error("`{topic}` has {found} partitions and topics.partitions is {wanted}: the number is fixed when the topic is made; set topics.partitions = {found}")]
+    Partitions {
+        /// The topic.
+        topic: String,
+        /// What it has.
+        found: i32,
+        /// What is configured.
+        wanted: i32,
+    },
+    /// Topics cannot be made.
+    #[error("topics cannot be made: {0}")]
+    Admin(String),
+    /// Anything else the client says.
+    #[error("Kafka: {0}")]
+    Kafka(#[from] KafkaError),
+}
+
+/// The settings every client shares.
+pub fn client(config: &config::Kafka) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &config.brokers);
+    client.set("client.id", config.instance.as_deref().unwrap_or("tierwatch"));
+    client.set("security.protocol", config.security_protocol.as_str());
+    client.set("reconnect.backoff.max.ms", "2000");
+    if let Some(mechanism) = config.sasl_mechanism {
+        client.set("sasl.mechanism", mechanism.as_str());
+    }
+    if let Some(username) = &config.sasl_username {
+        client.set("sasl.username", username);
+    }
+    if let Some(password) = &config.sasl_password {
+        client.set("sasl.password", password.expose());
+    }
+    if let Some(location) = &config.ssl_ca_location {
+        client.set("ssl.ca.location", location.display().to_string());
+    }
+    for (key, value) in &config.properties {
+        client.set(key, value.expose());
+    }
+    client
+}
+
+/// How long a single request may take before it is tried again.
+pub const REQUEST: Duration = Duration::from_secs(10);

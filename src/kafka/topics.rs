@@ -1,0 +1,113 @@
+//! Tierwatch's own topics, with the settings they need. They are made by `tierwatch migrate`, never by accident.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::RDKafkaErrorCode,
+};
+
+use super::{Error, REQUEST};
+use crate::config;
+
+/// A topic as it should be.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: i32,
+    /// Its settings.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+/// Every topic Tierwatch writes.
+pub fn wanted(topics: &config::Topics) -> Vec<Wanted> {
+    let retention = topics.retention.as_millis().to_string();
+    let large = ("max.message.bytes", "8388608".to_owned());
+    let kept = |name: &str, partitions| Wanted {
+        name: name.to_owned(),
+        partitions,
+        settings: vec![("cleanup.policy", "delete".into()), ("retention.ms", retention.clone()), ("message.timestamp.type", "LogAppendTime".into()), large.clone()],
+    };
+    let compacted = |name: &str, partitions| Wanted {
+        name: name.to_owned(),
+        partitions,
+        settings: vec![("cleanup.policy", "compact".into()), ("segment.ms", "3600000".into()), ("min.cleanable.dirty.ratio", "0.3".into()), large.clone()],
+    };
+    vec![
+        kept(&topics.partials, topics.partitions),
+        kept(&topics.readings, topics.partitions),
+        kept(&topics.alerts, topics.partitions),
+        kept(&topics.dead_letters, 1),
+        compacted(&topics.state, topics.partitions),
+        compacted(&topics.rules, 1),
+        Wanted { settings: vec![("cleanup.policy", "delete".into()), ("retention.ms", "-1".into()), ("message.timestamp.type", "LogAppendTime".into())], ..kept(&topics.audit, 1) },
+    ]
+}
+
+/// Makes the topics that are missing; answers with those it made.
+pub fn make(client: &ClientConfig, topics: &config::Topics) -> Result<Vec<String>, Error> {
+    let admin: AdminClient<DefaultClientContext> = client.create().map_err(Error::Client)?;
+    let wanted = wanted(topics);
+    let new: Vec<NewTopic<'_>> = wanted
+        .iter()
+        .map(|topic| {
+            let new = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(topics.replication));
+            topic.settings.iter().fold(new, |new, (key, value)| new.set(key, value))
+        })
+        .collect();
+    let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+    let outcomes = futures::executor::block_on(admin.create_topics(&new, &options)).map_err(|error| Error::Admin(error.to_string()))?;
+    let mut made = Vec::new();
+    for outcome in outcomes {
+        match outcome {
+            Ok(name) => made.push(name),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, error)) => return Err(Error::Admin(format!("{name}: {error}"))),
+        }
+    }
+    check(client, topics)?;
+    Ok(made)
+}
+
+/// Checks that the topics are there, with as many partitions as they should have.
+pub fn check(client: &ClientConfig, topics: &config::Topics) -> Result<(), Error> {
+    let consumer: BaseConsumer = client.clone().set("group.id", "tierwatch.check").create().map_err(Error::Client)?;
+    for topic in wanted(topics) {
+        let metadata = consumer.fetch_metadata(Some(&topic.name), REQUEST)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic.name).map_or(0, |found| found.partitions().len());
+        let found = i32::try_from(found).unwrap_or(i32::MAX);
+        if found == 0 {
+            return Err(Error::NoTopic(topic.name));
+        }
+        if found != topic.partitions {
+            return Err(Error::Partitions { topic: topic.name, found, wanted: topic.partitions });
+        }
+    }
+    Ok(())
+}
+
+/// Waits until a broker answers, for up to `wait`.
+#[expect(clippy::disallowed_methods, reason = "waiting is what this does")]
+pub fn connect(client: &ClientConfig, wait: Duration) -> Result<(), Error> {
+    let consumer: BaseConsumer = client.clone().set("group.id", "tierwatch.check").create().map_err(Error::Client)?;
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(250);
+    loop {
+        let error = match consumer.fetch_metadata(None, Duration::from_secs(3)) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        if began.elapsed() >= wait {
+            let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
+            return Err(Error::Unreachable { brokers, waited: humantime::format_duration(wait).to_string(), error: error.to_string() });
+        }
+        tracing::warn!(%error, "no Kafka broker answers; trying again");
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,174 @@
+//! STORE's loop as a state machine: records of the readings and alerts topics go in, inserts come out. Correctness
+//! comes from replacing on (rule, series, window end) by log position, whatever the order of inserts; a token covers
+//! the retry of the same insert.
+
+use std::collections::BTreeMap;
+
+use arrow::{array::RecordBatch, compute::concat_batches};
+
+use super::{StoredBreach, StoredProgress, breaches_batch, progress_batch};
+use crate::{
+    judge::output::{BreachEvent, ReadingsHeader, with_version},
+    panes::Millis,
+    partial::{FormatError, open, read_ipc},
+};
+
+/// A table of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    /// What rules said.
+    Readings,
+    /// What people were told.
+    Breaches,
+    /// Which windows are whole. Inserted after the readings it speaks of.
+    Progress,
+}
+
+impl Table {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Readings => "readings",
+            Self::Breaches => "breaches",
+            Self::Progress => "progress",
+        }
+    }
+}
+
+/// One insert: one block.
+#[derive(Debug, Clone)]
+pub struct Insert {
+    /// The table.
+    pub table: Table,
+    /// The rows.
+    pub rows: RecordBatch,
+    /// The same for the same rows: a retry is not counted twice.
+    pub token: String,
+}
+
+/// Inserts in order, and the positions that may be committed once they are done.
+#[derive(Debug, Default)]
+pub struct Flush {
+    /// The inserts.
+    pub inserts: Vec<Insert>,
+    /// Topic, partition and position.
+    pub offsets: Vec<(String, i32, i64)>,
+}
+
+/// Why the loop stops.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// A record cannot be read.
+    #[error("{topic}[{partition}] at {offset}: {error}")]
+    Record {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The position.
+        offset: i64,
+        /// Why.
+        error: FormatError,
+    },
+    /// A block cannot be built.
+    #[error("a block cannot be built: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+}
+
+/// The loop's state.
+#[derive(Debug)]
+pub struct Stage {
+    readings_topic: String,
+    flush_interval_ms: i64,
+    rows_max: usize,
+    readings: Vec<RecordBatch>,
+    breaches: Vec<StoredBreach>,
+    progress: BTreeMap<(String, i32), StoredProgress>,
+    /// First and next position of what is held, by topic and partition.
+    held: BTreeMap<(String, i32), (i64, i64)>,
+    rows: usize,
+    since_ms: Option<Millis>,
+}
+
+impl Stage {
+    /// A loop that flushes after an interval, or when it holds so many rows.
+    pub fn new(readings_topic: &str, flush_interval_ms: i64, rows_max: usize) -> Self {
+        Self {
+            readings_topic: readings_topic.to_owned(),
+            flush_interval_ms,
+            rows_max,
+            readings: Vec::new(),
+            breaches: Vec::new(),
+            progress: BTreeMap::new(),
+            held: BTreeMap::new(),
+            rows: 0,
+            since_ms: None,
+        }
+    }
+
+    /// Drops what is held: it will be read again.
+    pub fn forget(&mut self) {
+        *self = Self::new(&self.readings_topic, self.flush_interval_ms, self.rows_max);
+    }
+
+    /// One record of the readings or the alerts topic.
+    pub fn record(&mut self, topic: &str, partition: i32, offset: i64, payload: &[u8], now: Millis) -> Result<(), StageError> {
+        let failed = |error| StageError::Record { topic: topic.to_owned(), partition, offset, error };
+        if topic == self.readings_topic {
+            let (header, rest) = open::<ReadingsHeader>(payload).map_err(failed)?;
+            let rows = read_ipc(rest).map_err(failed)?;
+            if rows.num_rows() > 0 {
+                self.rows += rows.num_rows();
+                self.readings.push(with_version(&rows, super::version(offset))?);
+            }
+            for (rule, (watermark, partitions)) in header.progress {
+                let progress = StoredProgress { rule: rule.clone(), partition, partitions, watermark, position: offset };
+                self.progress.insert((rule, partition), progress);
+            }
+        } else {
+            let event: BreachEvent = serde_json::from_slice(payload).map_err(|error| failed(FormatError::Damaged(error.to_string())))?;
+            self.rows += 1;
+            self.breaches.push(StoredBreach { event, partition, position: offset });
+        }
+        let held = self.held.entry((topic.to_owned(), partition)).or_insert((offset, offset));
+        held.1 = offset + 1;
+        self.since_ms.get_or_insert(now);
+        Ok(())
+    }
+
+    /// How many rows are held.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// True where no more should be taken before the next flush.
+    pub fn full(&self) -> bool {
+        self.rows >= self.rows_max
+    }
+
+    /// What is due at `now`. It is given up: on failure the caller tries it again as it is.
+    pub fn due(&mut self, now: Millis) -> Result<Option<Flush>, StageError> {
+        let due = self.since_ms.is_some_and(|since| now - since >= self.flush_interval_ms) || self.full();
+        if !due {
+            return Ok(None);
+        }
+        let token = |table: Table| {
+            let ranges: Vec<String> = self.held.iter().map(|((topic, partition), (first, next))| format!("{topic}/{partition}/{first}-{next}")).collect();
+            format!("{}:{}", table.name(), crate::rules::hash_bytes(ranges.join(",").as_bytes()))
+        };
+        let mut inserts = Vec::new();
+        if let Some(first) = self.readings.first() {
+            inserts.push(Insert { table: Table::Readings, rows: concat_batches(&first.schema(), &self.readings)?, token: token(Table::Readings) });
+        }
+        if !self.breaches.is_empty() {
+            inserts.push(Insert { table: Table::Breaches, rows: breaches_batch(&self.breaches)?, token: token(Table::Breaches) });
+        }
+        if !self.progress.is_empty() {
+            let progress: Vec<StoredProgress> = self.progress.values().cloned().collect();
+            inserts.push(Insert { table: Table::Progress, rows: progress_batch(&progress)?, token: token(Table::Progress) });
+        }
+        let offsets = self.held.iter().map(|((topic, partition), (_, next))| (topic.clone(), *partition, *next)).collect();
+        self.forget();
+        Ok(Some(Flush { inserts, offsets }))
+    }
+}

@@ -1,0 +1,9 @@
+/*
+name: open_header
+tier: network
+levels: {warning: value > 5}
+
+SELECT service,
+       count(*) AS value
+FROM hop(requests, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')
+GROUP BY service

@@ -1,0 +1,13 @@
+/*
+name: tier_is_unknown
+tier: netwrok
+owner: platform
+levels: {warning: value > 5}
+annotations:
+  summary: "{{ service }}: {{ value }}"
+  runbook_url: https://runbooks.example/tier-is-unknown
+*/
+SELECT service,
+       count(*) AS value
+FROM hop(requests, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')
+GROUP BY service
