@@ -24,15 +24,16 @@ impl Hop {
         gcd(gcd(self.slide_ms, self.size_ms), self.ago_ms)
     }
 
-    /// The window evaluated at `end`: `[start, end)` of event time.
+    /// The window in force at an evaluation at `end`: `[start, end)` of event time. Windows end on multiples of the
+    /// slide, so of a slide longer than the rule's own it is the last that has ended.
     pub fn window(self, end: Millis) -> (Millis, Millis) {
-        let end = end.saturating_sub(self.ago_ms);
+        let end = last_end_until(end, self.slide_ms).saturating_sub(self.ago_ms);
         (end.saturating_sub(self.size_ms), end)
     }
 
-    /// How far back of a window end this hop looks.
+    /// How far back of an evaluation this hop looks at most.
     pub fn reach_ms(self) -> i64 {
-        self.size_ms.saturating_add(self.ago_ms)
+        self.size_ms.saturating_add(self.ago_ms).saturating_add(self.slide_ms)
     }
 }
 
@@ -82,7 +83,7 @@ mod tests {
         for (slide_ms, size_ms, ago_ms) in [(10, 60, 0), (10, 25, 0), (60, 60, 0), (10, 60, 15), (7, 3, 0)] {
             let hop = Hop { slide_ms, size_ms, ago_ms };
             let pane = hop.pane_ms();
-            for end in [-slide_ms, 0, 3 * slide_ms] {
+            for end in [-slide_ms, 0, 3 * slide_ms, 3 * slide_ms + 5] {
                 let (from, to) = hop.window(end);
                 assert_eq!(to - from, size_ms);
                 assert_eq!(from % pane, 0, "{hop:?} at {end}");

@@ -1,1 +1,4 @@
-//! t
+//! All tests that need more than the library: one binary, since linking it is most of the price.
+
+mod bed;
+mod end_to_end;

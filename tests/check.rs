@@ -30,7 +30,7 @@ pub(crate) fn tierwatch<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> A
 
 /// The files of a folder of `tests` with that extension, in the order of their names; there must be some.
 pub(crate) fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
-    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
+    let place = Path::new("tests").join(folder);
     let entries = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<PathBuf> =
         entries.filter(|path| path.extension().is_some_and(|kind| kind == extension)).collect();
@@ -141,8 +141,7 @@ fn one_run_reports_every_mistake_of_every_file() {
 
 #[test]
 fn shipped_rules_have_nothing_to_mend() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let tiers = fs::read_dir(root.join("sql/rules")).unwrap().map(|tier| tier.unwrap().path());
+    let tiers = fs::read_dir("sql/rules").unwrap().map(|tier| tier.unwrap().path());
     let count = tiers.flat_map(|tier| fs::read_dir(tier).unwrap()).count();
     let Answer { code, stdout, stderr } = tierwatch(["check"]);
     assert_eq!(stderr, format!("{count} rule files checked: 0 errors, 0 warnings\n"));

@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct Explain {
     /// A rule's name, or its file
     rule: String,
-    /// Prints the SQL over all windows that the rule equals (DuckDB runs it as it stands, PostgreSQL nearly so)
+    /// Prints the SQL over all windows that the rule equals (DuckDB runs it as it stands, but for the sketches)
     #[arg(long)]
     batch: bool,
 }
@@ -32,7 +32,7 @@ impl Explain {
         let found = set.rules.iter().find(|rule| rule.header.name == self.rule || (path.is_file() && PathBuf::from(&rule.source.path) == path));
         let Some(rule) = found else {
             let hint = did_you_mean(&self.rule, set.rules.iter().map(|rule| rule.header.name.as_str()));
-            say(&format!("error: there is no rule `{}`; {hint}", self.rule));
+            say(format!("error: there is no rule `{}`; {hint}", self.rule).trim_end_matches([';', ' ']));
             return Ok(ExitCode::from(MISUSED));
         };
         if self.batch {

@@ -239,7 +239,7 @@ impl Judge {
             .filter_map(|(rule, fold)| {
                 let next = self.states.get(&rule.header.name)?.next_end?;
                 // Panes before `kept` are in no open window; panes before `whole` were in one that has closed.
-                Some((rule, next - fold.hop.reach_ms(), next - rule.slide_ms - fold.hop.ago_ms))
+                Some((rule, next - fold.hop.reach_ms(), fold.hop.window(next - rule.slide_ms).1))
             })
             .collect();
         let everybody = active.set.rules.iter().filter(|rule| rule.folds.iter().any(|fold| fold.spec.fingerprint() == partials.fold)).count();
@@ -275,7 +275,7 @@ impl Judge {
             if state.next_end.is_none() {
                 let first = rule.folds.iter().filter_map(|fold| {
                     let pane = self.panes.get(&fold.spec.fingerprint())?.first()?;
-                    Some(first_end_after(pane + fold.hop.ago_ms, rule.slide_ms))
+                    Some(first_end_after(pane + fold.hop.ago_ms, fold.hop.slide_ms))
                 });
                 let Some(first) = first.min() else { continue };
                 if first > watermark {

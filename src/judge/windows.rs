@@ -291,7 +291,7 @@ pub(super) fn breach(rule: &Arc<Rule>, who: Identity<'_>, end: Millis, reading: 
     let series: BTreeMap<String, Value> = serde_json::from_str(who.series).unwrap_or_default();
     // The limit that matters is that of the worse of the two states.
     let limit = header.levels.get(&change.state.max(change.previous)).map(|predicate| predicate.sql.clone()).unwrap_or_default();
-    let size = rule.folds.iter().map(|fold| fold.hop.reach_ms()).max().unwrap_or(0);
+    let start = rule.folds.iter().map(|fold| fold.hop.window(end).0).min().unwrap_or(end);
     let value = reading.and_then(|reading| reading.value);
     let mut known = serde_json::Map::from_iter(series.clone());
     for (name, measure) in reading.iter().flat_map(|reading| &reading.measures) {
@@ -340,7 +340,7 @@ pub(super) fn breach(rule: &Arc<Rule>, who: Identity<'_>, end: Millis, reading: 
         unit: header.unit.clone(),
         limit,
         samples: reading.and_then(|reading| reading.samples),
-        window_start: rfc3339(reading.map_or(end - size, |reading| reading.window_start)),
+        window_start: rfc3339(start),
         window_end: rfc3339(end),
         since: rfc3339(change.episode.since_ms),
         opened_at: rfc3339(change.episode.opened_ms),

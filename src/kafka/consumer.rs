@@ -37,8 +37,14 @@ impl ClientContext for Notes {}
 
 impl ConsumerContext for Notes {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let list = partitions.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+        let list: Vec<TopicPartition> = partitions.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
         let note = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            // The group waits for an answer to an empty assignment too.
+            if list.is_empty()
+                && let Err(error) = consumer.incremental_assign(partitions)
+            {
+                tracing::warn!(%error, "an empty assignment could not be taken");
+            }
             Rebalance::Assigned(list)
         } else {
             if let Err(error) = consumer.incremental_unassign(partitions) {

@@ -54,6 +54,7 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
                 }
                 Rebalance::Revoked(partitions) => {
                     for partition in &partitions {
+                        tracing::info!(topic = partition.0, partition = partition.1, "no longer folding");
                         stage.forget(&edge.source(partition));
                     }
                 }
@@ -113,6 +114,7 @@ impl Edge<'_> {
             }
             outcome => outcome?,
         };
+        tracing::info!(topic = partition.0, partition = partition.1, position, "folding");
         self.begun.insert(partition.clone(), position);
         stage.begin(&source, origin, position)?;
         Ok(consumer.assign(partition, position)?)
@@ -139,6 +141,7 @@ impl Edge<'_> {
         };
         match outcome {
             Ok(()) => {
+                tracing::debug!(events = transaction.events, records = transaction.records.len(), "folded");
                 if let Some(watcher) = &self.context.watcher {
                     watcher.folded(transaction.events, rejected);
                 }

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use arrow::{
-    array::{ArrayRef, AsArray, Float64Array},
+    array::{Array, ArrayRef, AsArray, Float64Array},
     datatypes::{DataType, Float64Type, Int64Type, TimeUnit},
 };
 use datafusion::{
@@ -14,9 +14,10 @@ use datafusion::{
     logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility},
 };
 
-use crate::panes::Millis;
+use crate::panes::{Millis, last_end_until};
 
-/// The SQL name of the function that stands for the window constants: `window_at(ms)` is the window end plus `ms`.
+/// The SQL name of the function that stands for the window constants: `window_at(slide, ms)` is the last multiple of
+/// the slide at or before the evaluation, plus `ms`.
 pub const WINDOW_AT: &str = "window_at";
 
 /// The type of every time in SQL.
@@ -44,9 +45,9 @@ pub fn ratio() -> ScalarUDF {
     ScalarUDF::new_from_impl(Ratio { signature: Signature::exact(vec![DataType::Float64, DataType::Float64], Volatility::Immutable) })
 }
 
-/// `window_at(ms)`, reading `cell`.
+/// `window_at(slide, ms)`, reading `cell`.
 pub fn window_at(cell: WindowCell) -> ScalarUDF {
-    ScalarUDF::new_from_impl(WindowAt { signature: Signature::exact(vec![DataType::Int64], Volatility::Volatile), cell: Cell(cell) })
+    ScalarUDF::new_from_impl(WindowAt { signature: Signature::exact(vec![DataType::Int64, DataType::Int64], Volatility::Volatile), cell: Cell(cell) })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -118,12 +119,12 @@ impl ScalarUDFImpl for WindowAt {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let offset = match args.args.first() {
-            Some(ColumnarValue::Scalar(ScalarValue::Int64(Some(offset)))) => *offset,
-            Some(ColumnarValue::Array(array)) if array.len() == 1 => array.as_primitive::<Int64Type>().value(0),
-            _ => return exec_err!("{WINDOW_AT} takes one constant"),
+        let constant = |at: usize| match args.args.get(at) {
+            Some(ColumnarValue::Scalar(ScalarValue::Int64(Some(value)))) => Ok(*value),
+            Some(ColumnarValue::Array(array)) if !array.is_empty() => Ok(array.as_primitive::<Int64Type>().value(0)),
+            _ => exec_err!("{WINDOW_AT} takes two constants"),
         };
-        let at = self.cell.0.get().saturating_add(offset);
+        let at = last_end_until(self.cell.0.get(), constant(0)?.max(1)).saturating_add(constant(1)?);
         Ok(ColumnarValue::Scalar(ScalarValue::TimestampMillisecond(Some(at), None)))
     }
 }

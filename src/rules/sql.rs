@@ -47,8 +47,11 @@ pub struct Parsed {
 enum Target {
     /// `window_at(ms)`: evaluated once per window.
     Window,
-    /// Columns of the table `w` of all windows.
-    Batch,
+    /// Columns of the table `w` of all windows, which end every `slide_ms`.
+    Batch {
+        /// The rule's own slide.
+        slide_ms: i64,
+    },
 }
 
 /// Parses the SQL that begins at `sql_start` of the file.
@@ -119,14 +122,15 @@ impl Parsed {
     pub fn batch_sql(&self, source: &Arc<Source>) -> String {
         let mut query = self.original.clone();
         keep_ratios(&mut query);
-        let mut walk = Walk { source, target: Target::Batch, problems: Vec::new(), hops: BTreeSet::new() };
+        let mut walk = Walk { source, target: Target::Batch { slide_ms: self.slide_ms() }, problems: Vec::new(), hops: BTreeSet::new() };
         walk.query(&mut query, &BTreeMap::new());
-        let seconds = format_seconds(self.slide_ms());
+        as_division(&mut query);
+        let seconds = time::span(self.slide_ms());
         let tables: BTreeSet<&str> = self.hops.iter().map(|(table, _)| table.as_str()).collect();
         let times: Vec<String> = tables.iter().map(|table| format!("SELECT event_time FROM {table}")).collect();
         let slide = self.slide_ms();
         format!(
-            "-- One row per window end: every {seconds} s, from the first event to the last.\n\
+            "-- Evaluated every {seconds}, from the first event to the last. approx_ functions are sketches: another engine agrees within 1%.\n\
              WITH times AS ({}),\n\
              w AS (\n  SELECT unnest(generate_series(\n    make_timestamp_ms(((epoch_ms(min(event_time)) // {slide}) + 1) * {slide}),\n    max(event_time),\n    INTERVAL '{slide} milliseconds')) AS window_end\n  FROM times\n)\n\
              SELECT w.window_end AS evaluated_at, r.*\nFROM w CROSS JOIN LATERAL (\n{query:#}\n) AS r\nORDER BY evaluated_at\n",
@@ -164,6 +168,21 @@ fn keep_ratios(query: &mut Query) {
             select.projection.push(SelectItem::ExprWithAlias { expr, alias: Ident::new(name) });
         }
     }
+}
+
+/// Writes `ratio(a, b)` as the division that it is.
+fn as_division(query: &mut Query) {
+    use datafusion::sql::sqlparser::ast::{FunctionArguments, visit_expressions_mut};
+    let _: ControlFlow<()> = visit_expressions_mut(query, |expr| {
+        if let Expr::Function(function) = expr
+            && function.name.to_string().eq_ignore_ascii_case("ratio")
+            && let FunctionArguments::List(list) = &function.args
+            && let [a, b] = list.args.as_slice()
+        {
+            *expr = expression(&format!("(CAST({a} AS DOUBLE) / nullif(CAST({b} AS DOUBLE), 0))"));
+        }
+        ControlFlow::Continue(())
+    });
 }
 
 /// The windows that a name in scope stands for.
@@ -252,8 +271,8 @@ impl Walk<'_> {
                         Ok((table, hop)) => {
                             self.hops.insert((table.clone(), hop));
                             let label = label(factor, &table);
-                            if self.target == Target::Batch {
-                                *factor = batch_window(&table, hop, &label);
+                            if let Target::Batch { slide_ms } = self.target {
+                                *factor = batch_window(&table, hop, slide_ms, &label);
                             }
                             _ = scope.insert(label, BTreeSet::from([hop]));
                             return;
@@ -355,10 +374,10 @@ fn replacement(target: Target, name: &str, hop: Hop) -> Expr {
     let (start, end) = hop.window(0);
     let sql = match (name, target) {
         ("window_seconds", _) => format_seconds(hop.size_ms),
-        ("window_end", Target::Window) => format!("{WINDOW_AT}({end})"),
-        ("window_end", Target::Batch) => format!("(w.window_end - INTERVAL '{} milliseconds')", -end),
-        (_, Target::Window) => format!("{WINDOW_AT}({start})"),
-        (_, Target::Batch) => format!("(w.window_end - INTERVAL '{} milliseconds')", -start),
+        ("window_end", Target::Window) => format!("{WINDOW_AT}({}, {end})", hop.slide_ms),
+        ("window_end", Target::Batch { slide_ms }) => batch_time(hop, slide_ms, end),
+        (_, Target::Window) => format!("{WINDOW_AT}({}, {start})", hop.slide_ms),
+        (_, Target::Batch { slide_ms }) => batch_time(hop, slide_ms, start),
     };
     expression(&sql)
 }
@@ -375,12 +394,20 @@ fn expression(sql: &str) -> Expr {
     parsed.unwrap_or_else(|error| unreachable!("`{sql}` is our own SQL: {error}"))
 }
 
-fn batch_window(table: &str, hop: Hop, alias: &str) -> TableFactor {
+/// The window end of a hop, moved by `offset`, as SQL over the table `w`.
+fn batch_time(hop: Hop, slide_ms: i64, offset: i64) -> String {
+    let end = if hop.slide_ms == slide_ms {
+        "w.window_end".to_owned()
+    } else {
+        format!("time_bucket(INTERVAL '{} milliseconds', w.window_end, TIMESTAMP '1970-01-01')", hop.slide_ms)
+    };
+    if offset == 0 { end } else { format!("({end} - INTERVAL '{} milliseconds')", -offset) }
+}
+
+fn batch_window(table: &str, hop: Hop, slide_ms: i64, alias: &str) -> TableFactor {
     let (start, end) = hop.window(0);
-    let sql = format!(
-        "SELECT 1 FROM (SELECT * FROM {table} WHERE event_time >= w.window_end - INTERVAL '{} milliseconds' AND event_time < w.window_end - INTERVAL '{} milliseconds') AS {alias}",
-        -start, -end
-    );
+    let (start, end) = (batch_time(hop, slide_ms, start), batch_time(hop, slide_ms, end));
+    let sql = format!("SELECT 1 FROM (SELECT * FROM {table} WHERE event_time >= {start} AND event_time < {end}) AS {alias}");
     let parsed = Parser::parse_sql(&GenericDialect {}, &sql).ok().and_then(|mut statements| statements.pop());
     if let Some(Statement::Query(query)) = parsed
         && let SetExpr::Select(mut select) = *query.body
@@ -518,15 +545,15 @@ mod tests {
         for (sql, expected) in [
             (
                 "SELECT window_end, count(*) / window_seconds AS value FROM hop(t, event_time, INTERVAL '10 seconds', INTERVAL '1 minute') GROUP BY window_end, k",
-                "SELECT window_at(0) AS window_end, count(*) / 6e1 AS value FROM hop(t, event_time, INTERVAL '10 seconds', INTERVAL '1 minute') GROUP BY k",
+                "SELECT window_at(10000, 0) AS window_end, count(*) / 6e1 AS value FROM hop(t, event_time, INTERVAL '10 seconds', INTERVAL '1 minute') GROUP BY k",
             ),
             (
                 "SELECT k FROM (SELECT k, min(x) AS b FROM tumble(t, event_time, INTERVAL '1 minute') GROUP BY k) WHERE b >= window_start",
-                "SELECT k FROM (SELECT k, min(x) AS b FROM tumble(t, event_time, INTERVAL '1 minute') GROUP BY k) WHERE b >= window_at(-60000)",
+                "SELECT k FROM (SELECT k, min(x) AS b FROM tumble(t, event_time, INTERVAL '1 minute') GROUP BY k) WHERE b >= window_at(60000, -60000)",
             ),
             (
                 "SELECT a.window_start FROM hop(t, event_time, INTERVAL '1 minute', INTERVAL '1 hour', ago => INTERVAL '1 day') AS a",
-                "SELECT window_at(-90000000) AS window_start FROM hop(t, event_time, INTERVAL '1 minute', INTERVAL '1 hour', ago => INTERVAL '1 day') AS a",
+                "SELECT window_at(60000, -90000000) AS window_start FROM hop(t, event_time, INTERVAL '1 minute', INTERVAL '1 hour', ago => INTERVAL '1 day') AS a",
             ),
         ] {
             assert_eq!(read(sql).unwrap().statement.to_string(), expected);

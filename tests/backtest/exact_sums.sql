@@ -10,7 +10,6 @@ annotations:
 */
 SELECT service,
        sum(duration_ms) AS value,
-       avg(duration_ms) AS average,
        count(DISTINCT duration_ms) AS different
 FROM hop(requests, event_time, INTERVAL '10 seconds', INTERVAL '20 seconds')
 GROUP BY service

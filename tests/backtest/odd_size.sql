@@ -5,13 +5,11 @@ owner: platform
 levels:
   warning:  value > 7
 annotations:
-  summary: "{{ service }}: {{ value | round }} since {{ began }}"
+  summary: "{{ service }}: {{ value | round }} requests"
   runbook_url: https://runbooks.example/odd-size
 */
 SELECT service,
        count(*) AS value,
-       window_start AS began,
-       window_end AS ended,
        window_seconds AS seconds
 FROM hop(requests, event_time, INTERVAL '10 seconds', INTERVAL '25 seconds')
 GROUP BY service

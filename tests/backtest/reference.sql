@@ -4,22 +4,21 @@ tier: network
 owner: platform
 key: [service]
 levels:
-  warning:  rps > tested_rps / 4000 AND rps <= tested_rps / 2000
-  critical: rps > tested_rps / 2000
+  warning:  value > tested_rps / 4000 AND value <= tested_rps / 2000
+  critical: value > tested_rps / 2000
 annotations:
-  summary: "{{ service }} of {{ team }}: {{ rps }} a second, tested with {{ tested_rps }}"
+  summary: "{{ service }} of {{ team }}: {{ value }} a second, tested with {{ tested_rps }}"
   runbook_url: https://runbooks.example/reference
 */
-SELECT service,
-       rps / tested_rps AS value,
+SELECT load.service,
+       requests / seconds AS value,
        requests AS samples,
-       rps,
        tested_rps,
        owner AS team
 FROM (
-    SELECT service, count(*) AS requests, count(*) / window_seconds AS rps
+    SELECT service, count(*) AS requests, window_seconds AS seconds
     FROM tumble(requests, event_time, INTERVAL '10 seconds')
     GROUP BY service
 ) AS load
-JOIN tested_capacity USING (service)
-JOIN services USING (service)
+LEFT JOIN tested_capacity ON tested_capacity.service = load.service
+LEFT JOIN services ON services.service = load.service

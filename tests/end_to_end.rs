@@ -1,0 +1,388 @@
+//! The whole system on real parts: a real Kafka broker, the real ClickHouse engine, two instances of the binary, one
+//! of them killed in the middle. Every reading in ClickHouse must equal the batch query over the same events, bit for
+//! bit, and each alert must be there once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{DataType, Float64Type, Int64Type},
+};
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    message::Headers,
+    producer::{BaseProducer, BaseRecord, Producer},
+};
+use tierwatch::{
+    backtest::{self, Input},
+    decode::{Decoder, Event, Limits},
+    files,
+    judge::output::{BreachEvent, Output, canonical},
+    panes::{first_end_after, last_end_until},
+    rules::{Files, RuleSet, Settings},
+};
+
+use crate::bed::{ClickHouse, Kafka};
+
+const EVENTS: usize = 210_000;
+const PARTITIONS: i32 = 4;
+const SPAN_MS: i64 = 8 * 60 * 1000;
+const TABLES: [&str; 3] = ["business_operations", "requests", "node_metrics"];
+
+/// An event with its place, as it was sent.
+struct Sent {
+    table: usize,
+    partition: i32,
+    payload: String,
+    garbage: bool,
+}
+
+/// A small deterministic source of numbers (Knuth's MMIX constants).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+}
+
+/// Events over `SPAN_MS` from `start`: out of order by up to four seconds, one in a thousand of them garbage, and bad
+/// times for payments in the middle.
+fn events(start: i64) -> Vec<Sent> {
+    let mut numbers = Numbers(42);
+    let services = ["checkout", "payments", "catalog", "search", "orders"];
+    let mut sent = Vec::with_capacity(EVENTS);
+    for n in 0..EVENTS {
+        let at = i64::try_from(n).unwrap() * SPAN_MS / i64::try_from(EVENTS).unwrap();
+        let time = start + at - i64::try_from(numbers.next(4000)).unwrap();
+        let service = services[usize::try_from(numbers.next(5)).unwrap()];
+        let bad = service == "payments" && (SPAN_MS / 3..SPAN_MS / 2).contains(&at);
+        let table = match numbers.next(10) {
+            0..5 => 0,
+            5..9 => 1,
+            _ => 2,
+        };
+        let shown = if n % 7 == 0 { format!("\"{}\"", tierwatch::time::rfc3339(time)) } else { time.to_string() };
+        let fraction = numbers.next(1_000_000);
+        let slow = if bad { 9 } else { 1 };
+        let payload = match table {
+            0 => {
+                let failed = numbers.next(1000) < if bad { 300 } else { 8 };
+                let error = if failed { ",\"error_type\":\"technical\"" } else { "" };
+                let outcome = if failed { "failed" } else { "succeeded" };
+                let customer = numbers.next(40) * numbers.next(10);
+                format!(
+                    r#"{{"event_time":{shown},"service":"{service}","operation":"pay","operation_id":"o{n}","outcome":"{outcome}"{error},"duration_ms":{}.{fraction:06},"customer_id":"c{customer}","trace_id":"{n:032x}"}}"#,
+                    numbers.next(300)
+                )
+            }
+            1 => {
+                let status = [200, 200, 200, 404, 500][usize::try_from(numbers.next(5)).unwrap()];
+                format!(
+                    r#"{{"service":"{service}","route":"/","method":"GET","status_code":{status},"duration_ms":{}.{fraction:06},"event_time":{shown}}}"#,
+                    numbers.next(250) * slow
+                )
+            }
+            _ => {
+                let node = numbers.next(12);
+                format!(
+                    r#"{{"event_time":{shown},"service":"node-agent","node":"n{node}","cluster":"c{}","cpu_usage":0.{fraction:06},"memory_usage":0.5}}"#,
+                    node % 2
+                )
+            }
+        };
+        let garbage = numbers.next(1000) == 0;
+        let payload = match (garbage, n % 4) {
+            (false, _) => payload,
+            (true, 0) => payload[..payload.len() / 2].to_owned(),
+            (true, 1) => payload.replace("event_time", "eventtime"),
+            (true, 2) => payload.replacen(&shown, "0", 1),
+            (true, _) => payload.replace("\"service\":\"", "\"service\":{\"x\":\"").replacen("\",", "\"},", 1),
+        };
+        sent.push(Sent { table, partition: i32::try_from(numbers.next(4)).unwrap(), payload, garbage });
+    }
+    sent
+}
+
+struct Instance {
+    process: Child,
+    log: PathBuf,
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn command(kafka: &Kafka, clickhouse: &ClickHouse) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tierwatch"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    for (key, value) in [
+        ("KAFKA__BROKERS", kafka.brokers.as_str()),
+        ("KAFKA__SESSION_TIMEOUT", "3s"),
+        ("KAFKA__TRANSACTION_TIMEOUT", "5s"),
+        ("TOPICS__PARTITIONS", "4"),
+        ("RULES__PATH", "tests/end_to_end/rules"),
+        ("FOLD__START", "earliest"),
+        ("FOLD__IDLE_AFTER", "6s"),
+        ("FOLD__INTERVAL", "200ms"),
+        ("JUDGE__SNAPSHOT_INTERVAL", "2s"),
+        ("CLICKHOUSE__URL", clickhouse.url.as_str()),
+        ("STORE__FLUSH_INTERVAL", "500ms"),
+        ("LOG__FORMAT", "text"),
+    ] {
+        command.env(format!("TIERWATCH__{key}"), value);
+    }
+    command
+}
+
+fn run(kafka: &Kafka, clickhouse: &ClickHouse, folder: &Path, name: &str) -> Instance {
+    let log = folder.join(format!("{name}.log"));
+    let file = File::create(&log).expect("the log can be written");
+    let process = command(kafka, clickhouse)
+        .env("TIERWATCH__KAFKA__INSTANCE", name)
+        .arg("run")
+        .stdout(file.try_clone().expect("a handle"))
+        .stderr(file)
+        .spawn()
+        .expect("the binary starts");
+    Instance { process, log }
+}
+
+fn send(producer: &BaseProducer, events: &[Sent]) {
+    for event in events {
+        loop {
+            let record: BaseRecord<'_, (), str> = BaseRecord::to(TABLES[event.table]).partition(event.partition).payload(event.payload.as_str());
+            match producer.send(record) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(_), _)) => producer.poll(Duration::from_millis(10)),
+                Err((error, _)) => panic!("{error}"),
+            }
+        }
+    }
+    producer.flush(Duration::from_secs(60)).expect("the broker takes the events");
+}
+
+/// Every record of a topic for a read-committed consumer: headers and value.
+fn read_all(brokers: &str, topic: &str, partitions: i32) -> Vec<(BTreeMap<String, String>, Vec<u8>)> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "test")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .create()
+        .expect("a consumer");
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions {
+        list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+    }
+    consumer.assign(&list).expect("assigned");
+    let (mut records, mut ends) = (Vec::new(), BTreeSet::new());
+    while ends.len() < usize::try_from(partitions).unwrap() {
+        match consumer.poll(Duration::from_secs(10)) {
+            Some(Ok(message)) => {
+                let headers = message.headers().map(|headers| headers.iter().map(|h| (h.key.to_owned(), String::from_utf8_lossy(h.value.unwrap_or_default()).into_owned())).collect());
+                records.push((headers.unwrap_or_default(), message.payload().unwrap_or_default().to_vec()));
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => _ = ends.insert(partition),
+            Some(Err(error)) => panic!("{error}"),
+            None => panic!("{topic} cannot be read to its end"),
+        }
+    }
+    records
+}
+
+fn wait_for(what: &str, logs: &[&Path], most: Duration, mut done: impl FnMut() -> Option<String>) {
+    let began = Instant::now();
+    while let Some(state) = done() {
+        if began.elapsed() > most {
+            let tail = |path: &&Path| fs::read_to_string(path).unwrap_or_default().lines().rev().take(25).collect::<Vec<_>>().join("\n");
+            panic!("{what} did not come about within {most:?}: {state}\n{}", logs.iter().map(tail).collect::<Vec<_>>().join("\n--\n"));
+        }
+        thread::sleep(Duration::from_millis(300));
+    }
+}
+
+/// A reading as text that tells every bit apart: rule, series, window end, value, samples, measures.
+type Line = String;
+
+fn expected(set: &RuleSet, sent: &[Sent], from: i64, until: i64) -> BTreeSet<Line> {
+    let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
+    let mut tables: BTreeMap<String, RecordBatch> = BTreeMap::new();
+    for (at, name) in TABLES.iter().enumerate() {
+        let table = &set.catalog.tables[*name];
+        let all = table.columns.iter().map(|column| column.name.clone()).collect();
+        let payloads = sent.iter().filter(|event| event.table == at && !event.garbage).map(|event| event.payload.as_bytes());
+        let decoded = Decoder::new(table, &all, limits).decode((0..).zip(payloads).map(|(offset, payload)| Event { offset, timestamp: None, payload: Some(payload) }));
+        assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected.first());
+        tables.insert((*name).to_owned(), decoded.batch);
+    }
+    let mut lines = BTreeSet::new();
+    for rule in &set.rules {
+        let ends: Vec<i64> = (0..).map(|n| first_end_after(from, rule.slide_ms) + n * rule.slide_ms).take_while(|end| *end <= until).collect();
+        let batches = tierwatch::rules::batch(rule, &set.catalog, tables.clone(), &ends).expect("the batch query runs");
+        for (end, rows) in ends.iter().zip(batches) {
+            for row in 0..rows.num_rows() {
+                let text = |at: &usize| arrow::util::display::array_value_to_string(rows.column(*at), row).expect("a text");
+                let name = |at: &usize| rule.output.schema.field(*at).name().clone();
+                let series = canonical(rule.output.keys.iter().map(|at| (name(at), serde_json::Value::String(text(at)))).collect());
+                let number = |at: &usize| -> Option<f64> {
+                    let column = arrow::compute::cast(rows.column(*at), &DataType::Float64).expect("a number");
+                    let column = column.as_primitive::<Float64Type>();
+                    column.is_valid(row).then(|| column.value(row))
+                };
+                let samples = rule.output.samples.map(|at| {
+                    let column = arrow::compute::cast(rows.column(at), &DataType::Int64).expect("a whole number");
+                    column.as_primitive::<Int64Type>().value(row)
+                });
+                let measures: BTreeMap<String, u64> = rule.output.measures.iter().filter_map(|at| Some((name(at), number(at)?.to_bits()))).collect();
+                lines.insert(line(&rule.header.name, &series, *end, number(&rule.output.value).map(f64::to_bits), samples, &measures));
+            }
+        }
+    }
+    lines
+}
+
+fn line(rule: &str, series: &str, end: i64, value: Option<u64>, samples: Option<i64>, measures: &BTreeMap<String, u64>) -> Line {
+    format!("{rule} {series} {end} {value:?} {samples:?} {measures:?}")
+}
+
+fn stored(clickhouse: &ClickHouse, until: i64) -> Vec<Line> {
+    let rows = clickhouse.rows(&format!(
+        "SELECT rule, series, toUnixTimestamp64Milli(window_end), if(isNull(value), '', toString(reinterpretAsUInt64(assumeNotNull(value)))), \
+         if(isNull(samples), '', toString(samples)), toJSONString(mapApply((k, v) -> (k, toString(reinterpretAsUInt64(v))), measures)) \
+         FROM tierwatch.readings_latest WHERE toUnixTimestamp64Milli(window_end) <= {until} FORMAT TabSeparatedRaw"
+    ));
+    let parse = |row: &String| {
+        let columns: Vec<&str> = row.split('\t').collect();
+        let measures: BTreeMap<String, String> = serde_json::from_str(columns[5]).expect("a map");
+        let measures = measures.into_iter().map(|(name, bits)| (name, bits.parse().expect("bits"))).collect();
+        line(columns[0], columns[1], columns[2].parse().expect("a time"), columns[3].parse().ok(), columns[4].parse().ok(), &measures)
+    };
+    rows.iter().filter(|row| !row.is_empty()).map(parse).collect()
+}
+
+/// The breach events that the same events give without Kafka: rule, series, window end, what happened.
+fn expected_breaches(files: &Files, sent: &[Sent], until: i64) -> BTreeSet<(String, String, String, String, String)> {
+    let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
+    let mut inputs = Vec::new();
+    for (at, name) in TABLES.iter().enumerate() {
+        for partition in 0..PARTITIONS {
+            let lines: Vec<std::io::Result<Vec<u8>>> =
+                sent.iter().filter(|event| event.table == at && event.partition == partition).map(|event| Ok(event.payload.clone().into_bytes())).collect();
+            inputs.push(Input { table: (*name).to_owned(), name: format!("{name}-{partition}"), lines: Box::new(lines.into_iter()) });
+        }
+    }
+    let mut found = BTreeSet::new();
+    let summary = backtest::run(files, limits, inputs, 4096, |output| {
+        if let Output::Breach(event) = output {
+            found.extend(told(event, until));
+        }
+    })
+    .expect("the backtest runs");
+    assert!(summary.late.is_empty(), "events are out of order only as far as they may be: {:?}", summary.late);
+    found
+}
+
+fn told(event: &BreachEvent, until: i64) -> Option<(String, String, String, String, String)> {
+    let end = tierwatch::time::parse_rfc3339(&event.window_end).expect("a time");
+    (end <= until).then(|| (event.rule.clone(), canonical(event.series.clone()), event.window_end.clone(), event.happened.name().to_owned(), event.id.clone()))
+}
+
+#[test]
+fn every_reading_equals_the_batch_query_and_each_alert_is_there_once_though_an_instance_is_killed() {
+    let kafka = Kafka::start();
+    let clickhouse = ClickHouse::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let migrated = command(&kafka, &clickhouse).arg("migrate").output().expect("the binary starts");
+    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    let client = ClientConfig::new().set("bootstrap.servers", &kafka.brokers).set("queue.buffering.max.messages", "500000").clone();
+    let admin: AdminClient<DefaultClientContext> = client.create().expect("an admin client");
+    let topics: Vec<NewTopic<'_>> = TABLES.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
+    let made = futures::executor::block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("topics are made");
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis()).expect("a time");
+    let start = last_end_until(now - SPAN_MS - 60_000, 1000);
+    let sent = events(start);
+    let garbage = sent.iter().filter(|event| event.garbage).count();
+    assert!(garbage > 100, "{garbage}");
+    let producer: BaseProducer = client.create().expect("a producer");
+
+    let doomed = run(&kafka, &clickhouse, folder.path(), "one");
+    let other = run(&kafka, &clickhouse, folder.path(), "two");
+    let logs = [doomed.log.clone(), other.log.clone()];
+    let logs: Vec<&Path> = logs.iter().map(PathBuf::as_path).collect();
+    let (first, second) = sent.split_at(EVENTS / 2);
+    send(&producer, first);
+    wait_for("the first readings", &logs, Duration::from_secs(90), || {
+        let rows = clickhouse.rows("SELECT count() FROM tierwatch.readings");
+        (rows.first().is_none_or(|count| count == "0")).then(|| format!("{rows:?}"))
+    });
+    // In the middle of it all: events are coming in while one of two owners dies.
+    let (third, fourth) = second.split_at(second.len() / 2);
+    send(&producer, third);
+    drop(doomed);
+    send(&producer, fourth);
+
+    let latest = start + SPAN_MS - 4000;
+    let until = last_end_until(latest, 10_000);
+    let files = files::read(&["tests/end_to_end/rules".into()], Path::new("schemas/tables"), Path::new("sql/reference")).expect("the files are there");
+    let (set, problems) = RuleSet::compile(files.clone(), Settings { idle_after_ms: Some(6_000) });
+    assert!(!RuleSet::broken(&problems), "{problems:?}");
+    let expected = expected(&set, &sent, start - 4000, until);
+    wait_for("the last window", &logs, Duration::from_secs(180), || {
+        let rows = clickhouse.rows(&format!(
+            "SELECT count() FROM (SELECT rule, partitions, partition, max(watermark) AS watermark FROM tierwatch.progress GROUP BY ALL) WHERE toUnixTimestamp64Milli(watermark) >= {until}"
+        ));
+        let wanted: usize = set.rules.iter().map(|rule| if rule.spread { 4 } else { 1 }).sum();
+        (rows.first() != Some(&wanted.to_string())).then(|| format!("{rows:?} of {wanted}"))
+    });
+
+    let stored = stored(&clickhouse, until);
+    let once: BTreeSet<&Line> = stored.iter().collect();
+    assert_eq!(once.len(), stored.len(), "each reading is there once");
+    let missing: Vec<&Line> = expected.iter().filter(|line| !once.contains(line)).take(5).collect();
+    let added: Vec<&&Line> = once.iter().filter(|line| !expected.contains(**line)).take(5).collect();
+    assert!(missing.is_empty() && added.is_empty(), "of {} readings, missing: {missing:#?}\nadded: {added:#?}", expected.len());
+    assert!(expected.len() > 1000, "{}", expected.len());
+
+    let alerts = read_all(&kafka.brokers, "tierwatch.alerts", 4);
+    let schema: serde_json::Value = serde_json::from_str(&fs::read_to_string("schemas/breach.schema.json").expect("the schema")).expect("JSON");
+    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    let mut told_once = BTreeSet::new();
+    let mut ids = BTreeSet::new();
+    for (headers, value) in &alerts {
+        let json: serde_json::Value = serde_json::from_slice(value).expect("JSON");
+        let problems: Vec<String> = schema.iter_errors(&json).map(|error| error.to_string()).collect();
+        assert!(problems.is_empty(), "{problems:?} in {json}");
+        let event: BreachEvent = serde_json::from_value(json).expect("a breach event");
+        assert_eq!(headers["ce_specversion"], "1.0");
+        assert_eq!(headers["ce_id"], event.id);
+        assert!(ids.insert(event.id.clone()), "twice: {event:?}");
+        told_once.extend(told(&event, until));
+    }
+    assert!(!told_once.is_empty());
+    assert_eq!(told_once, expected_breaches(&files, &sent, until));
+
+    let letters = read_all(&kafka.brokers, "tierwatch.dead-letters", 1);
+    let origins: BTreeSet<&String> = letters.iter().map(|(headers, _)| &headers["tierwatch_id"]).collect();
+    assert_eq!((origins.len(), letters.len()), (garbage, garbage), "each broken event is there once");
+    assert!(letters.iter().all(|(headers, value)| !headers["tierwatch_reason"].is_empty() && !value.is_empty()));
+    drop(Arc::new(other));
+}
