@@ -2,3 +2,5 @@
 
 mod bed;
 mod end_to_end;
+mod oracle;
+mod outages;

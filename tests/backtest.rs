@@ -5,6 +5,8 @@
 //! where one of them differs, the program is to be doubted first. Where a change is meant, `UPDATE_EXPECTED=1 cargo
 //! test backtest` writes them anew.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     collections::BTreeMap,
     fmt::Write,

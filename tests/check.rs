@@ -3,6 +3,8 @@
 //! An `.expected` file holds a line for each finding: `severity code line:column message | hint`. Where a change is
 //! meant, `UPDATE_EXPECTED=1 cargo test check` writes them anew; the difference is then read like any other.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     collections::BTreeMap,
     ffi::OsStr,

@@ -7,7 +7,6 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -39,14 +38,14 @@ use crate::bed::{ClickHouse, Kafka};
 const EVENTS: usize = 210_000;
 const PARTITIONS: i32 = 4;
 const SPAN_MS: i64 = 8 * 60 * 1000;
-const TABLES: [&str; 3] = ["business_operations", "requests", "node_metrics"];
+pub(crate) const TABLES: [&str; 3] = ["business_operations", "requests", "node_metrics"];
 
 /// An event with its place, as it was sent.
-struct Sent {
-    table: usize,
-    partition: i32,
-    payload: String,
-    garbage: bool,
+pub(crate) struct Sent {
+    pub(crate) table: usize,
+    pub(crate) partition: i32,
+    pub(crate) payload: String,
+    pub(crate) garbage: bool,
 }
 
 /// A small deterministic source of numbers (Knuth's MMIX constants).
@@ -117,9 +116,9 @@ fn events(start: i64) -> Vec<Sent> {
     sent
 }
 
-struct Instance {
-    process: Child,
-    log: PathBuf,
+pub(crate) struct Instance {
+    pub(crate) process: Child,
+    pub(crate) log: PathBuf,
 }
 
 impl Drop for Instance {
@@ -129,7 +128,7 @@ impl Drop for Instance {
     }
 }
 
-fn command(kafka: &Kafka, clickhouse: &ClickHouse) -> Command {
+pub(crate) fn command(kafka: &Kafka, clickhouse: &ClickHouse) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tierwatch"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
     for (key, value) in [
@@ -151,7 +150,7 @@ fn command(kafka: &Kafka, clickhouse: &ClickHouse) -> Command {
     command
 }
 
-fn run(kafka: &Kafka, clickhouse: &ClickHouse, folder: &Path, name: &str) -> Instance {
+pub(crate) fn run(kafka: &Kafka, clickhouse: &ClickHouse, folder: &Path, name: &str) -> Instance {
     let log = folder.join(format!("{name}.log"));
     let file = File::create(&log).expect("the log can be written");
     let process = command(kafka, clickhouse)
@@ -164,7 +163,22 @@ fn run(kafka: &Kafka, clickhouse: &ClickHouse, folder: &Path, name: &str) -> Ins
     Instance { process, log }
 }
 
-fn send(producer: &BaseProducer, events: &[Sent]) {
+/// Makes the source topics; answers with the settings of a client.
+pub(crate) fn source_topics(kafka: &Kafka, partitions: i32) -> ClientConfig {
+    let client = ClientConfig::new().set("bootstrap.servers", &kafka.brokers).set("queue.buffering.max.messages", "500000").clone();
+    let admin: AdminClient<DefaultClientContext> = client.create().expect("an admin client");
+    let topics: Vec<NewTopic<'_>> = TABLES.iter().map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1))).collect();
+    let made = futures::executor::block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("topics are made");
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+    client
+}
+
+/// Now, in epoch milliseconds.
+pub(crate) fn now() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis()).expect("a time")
+}
+
+pub(crate) fn send(producer: &BaseProducer, events: &[Sent]) {
     for event in events {
         loop {
             let record: BaseRecord<'_, (), str> = BaseRecord::to(TABLES[event.table]).partition(event.partition).payload(event.payload.as_str());
@@ -179,7 +193,7 @@ fn send(producer: &BaseProducer, events: &[Sent]) {
 }
 
 /// Every record of a topic for a read-committed consumer: headers and value.
-fn read_all(brokers: &str, topic: &str, partitions: i32) -> Vec<(BTreeMap<String, String>, Vec<u8>)> {
+pub(crate) fn read_all(brokers: &str, topic: &str, partitions: i32) -> Vec<(BTreeMap<String, String>, Vec<u8>)> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "test")
@@ -207,7 +221,7 @@ fn read_all(brokers: &str, topic: &str, partitions: i32) -> Vec<(BTreeMap<String
     records
 }
 
-fn wait_for(what: &str, logs: &[&Path], most: Duration, mut done: impl FnMut() -> Option<String>) {
+pub(crate) fn wait_for(what: &str, logs: &[&Path], most: Duration, mut done: impl FnMut() -> Option<String>) {
     let began = Instant::now();
     while let Some(state) = done() {
         if began.elapsed() > most {
@@ -311,14 +325,8 @@ fn every_reading_equals_the_batch_query_and_each_alert_is_there_once_though_an_i
     let folder = tempfile::tempdir().expect("a folder");
     let migrated = command(&kafka, &clickhouse).arg("migrate").output().expect("the binary starts");
     assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
-    let client = ClientConfig::new().set("bootstrap.servers", &kafka.brokers).set("queue.buffering.max.messages", "500000").clone();
-    let admin: AdminClient<DefaultClientContext> = client.create().expect("an admin client");
-    let topics: Vec<NewTopic<'_>> = TABLES.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
-    let made = futures::executor::block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("topics are made");
-    assert!(made.iter().all(Result::is_ok), "{made:?}");
-
-    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis()).expect("a time");
-    let start = last_end_until(now - SPAN_MS - 60_000, 1000);
+    let client = source_topics(&kafka, PARTITIONS);
+    let start = last_end_until(now() - SPAN_MS - 60_000, 1000);
     let sent = events(start);
     let garbage = sent.iter().filter(|event| event.garbage).count();
     assert!(garbage > 100, "{garbage}");
@@ -384,5 +392,5 @@ fn every_reading_equals_the_batch_query_and_each_alert_is_there_once_though_an_i
     let origins: BTreeSet<&String> = letters.iter().map(|(headers, _)| &headers["tierwatch_id"]).collect();
     assert_eq!((origins.len(), letters.len()), (garbage, garbage), "each broken event is there once");
     assert!(letters.iter().all(|(headers, value)| !headers["tierwatch_reason"].is_empty() && !value.is_empty()));
-    drop(Arc::new(other));
+    drop(other);
 }

@@ -49,7 +49,10 @@ impl Backtest {
             if !set.catalog.tables.contains_key(table) {
                 let names: Vec<&str> = set.catalog.tables.keys().map(String::as_str).collect();
                 let hint = did_you_mean(table, names.iter().copied());
-                say(&format!("error: there is no table `{table}`; {hint} The tables are {}", names.join(", ")));
+                say(&format!("error: there is no table `{table}`: the tables are {}", names.join(", ")));
+                if !hint.is_empty() {
+                    say(&hint);
+                }
                 return Ok(ExitCode::from(MISUSED));
             }
             if set.tables().contains(table) {
@@ -120,10 +123,16 @@ impl Tally {
             return None;
         }
         let series: Vec<String> = reading.columns.iter().map(|(_, value)| plain(value)).collect();
-        let value = reading.value.map_or("no value".to_owned(), |value| format!("{value} {}", reading.rule.header.unit));
+        let value = reading.value.map_or("no value".to_owned(), |value| format!("{} {}", short(value), reading.rule.header.unit));
         let level = reading.level.map_or_else(|| format!("unjudged ({})", reading.unjudged.unwrap_or_default()), |level| level.name().to_owned());
         Some(format!("{}  {:<28} {:<20} {level:<10} {value}", rfc3339(reading.window_end), reading.rule.header.name, series.join(" ")))
     }
+}
+
+/// A number with at most six digits behind the point.
+fn short(value: f64) -> String {
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A breach event in one line, for people.

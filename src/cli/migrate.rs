@@ -33,7 +33,7 @@ impl Migrate {
         if !self.no_tables && config.store.kind == StoreKind::Clickhouse {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let server = ClickHouse::new(&config.clickhouse);
-            let done = runtime.block_on(migrate::apply(&server, &config.clickhouse.database, &migrate::ALL))?;
+            let done = runtime.block_on(migrate::apply_when_there(&server, &config.clickhouse.database, config.kafka.connect_timeout))?;
             print(&if done.is_empty() { "tables: all there".to_owned() } else { format!("migrations applied: {}", done.join(", ")) })?;
         }
         Ok(ExitCode::SUCCESS)

@@ -192,7 +192,10 @@ impl Judge {
     }
 
     fn sections(&mut self, sections: Sections, append_ms: Millis, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
-        let Sections { computed, sections, partials, .. } = sections;
+        let Sections { mut computed, sections, partials, .. } = sections;
+        // A fold counts as computed only with the aggregates that the rules in force ask of it.
+        let plans = self.rules.as_ref().map(|active| &active.plans);
+        computed.retain(|fold, aggregates| plans.and_then(|plans| plans.get(fold)).is_some_and(|plan| plan.aggregates == *aggregates));
         let rows = by_section(&partials, sections.len())?;
         for (section, rows) in sections.iter().zip(rows) {
             match self.chain.link(section) {
@@ -295,7 +298,7 @@ impl Judge {
                     });
                     let changed = &mut self.changed;
                     if let Err(error) = windows::evaluate(rule, end, whole, &self.panes, state, changed, out) {
-                        let reason = error.strip_backtrace();
+                        let reason = error.strip_backtrace().trim_start_matches("Execution error: ").to_owned();
                         out.push(Output::Notice(Notice::Fenced { rule: rule.header.name.clone(), reason: reason.clone() }));
                         windows::fenced(rule, end, &reason, out);
                         state.fenced = Some(reason);

@@ -208,6 +208,11 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
+    /// A snapshot was too large to be written: recovery replays from the one before.
+    SnapshotTooLarge {
+        /// How large it was.
+        bytes: usize,
+    },
     /// Another rule set is in force.
     RuleSet {
         /// Its hash.
@@ -231,6 +236,7 @@ impl std::fmt::Display for Notice {
             Self::Hole { section } => write!(f, "waiting for {section}: later positions are there, these are not"),
             Self::Lost { section } => write!(f, "{section} is lost: the source no longer has it; windows over it are partial"),
             Self::Fenced { rule, reason } => write!(f, "rule {rule} is fenced off until it changes: {reason}"),
+            Self::SnapshotTooLarge { bytes } => write!(f, "a snapshot of {bytes} bytes was not written; recovery replays from the one before, so keep the partials topic for longer"),
             Self::RuleSet { hash, rules } => write!(f, "rule set {hash} with {rules} rules is in force"),
             Self::RuleSetRefused { reason } => write!(f, "a rule set in the log was refused: {reason}"),
         }

@@ -229,6 +229,8 @@ impl Assigned {
             self.snapshot_ms = now;
             if bytes.len() <= SNAPSHOT_BYTES_MAX {
                 transaction.state.push((partition, SNAPSHOT.to_owned(), Some(bytes)));
+            } else {
+                transaction.notices.push(Notice::SnapshotTooLarge { bytes: bytes.len() });
             }
         }
         self.progress.position = self.position;

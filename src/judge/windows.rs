@@ -8,7 +8,7 @@ use std::{
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch},
     compute::{SortColumn, cast, concat_batches, lexsort_to_indices, take_record_batch},
-    datatypes::{DataType, Float64Type, Int64Type, SchemaRef},
+    datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimestampMillisecondType},
     util::display::array_value_to_string,
 };
 use datafusion::{
@@ -276,7 +276,11 @@ fn measures(rule: &Rule, rows: &RecordBatch, row: usize) -> Vec<(String, Option<
 fn texts(rule: &Rule, rows: &RecordBatch, row: usize) -> Result<Vec<(String, Option<String>)>> {
     let one = |at: &usize| -> Result<(String, Option<String>)> {
         let column = rows.column(*at);
-        let text = if column.is_null(row) { None } else { Some(array_value_to_string(column, row)?) };
+        let text = match column.as_primitive_opt::<TimestampMillisecondType>() {
+            _ if column.is_null(row) => None,
+            Some(times) => Some(rfc3339(times.value(row))),
+            None => Some(array_value_to_string(column, row)?),
+        };
         Ok((rule.output.schema.field(*at).name().clone(), text))
     };
     rule.output.labels.iter().map(one).collect()

@@ -4,7 +4,10 @@
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use arrow::datatypes::DataType;
-use datafusion::{common::tree_node::TreeNode, logical_expr::{Expr, LogicalPlan}};
+use datafusion::{
+    common::tree_node::{TreeNode, TreeNodeRecursion},
+    logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator},
+};
 
 use super::{
     Output,
@@ -37,6 +40,23 @@ pub fn slides(parsed: &sql::Parsed, source: &Arc<Source>, sql_start: usize) -> V
         Diagnostic::error("slides", source, find(source, sql_start, table), message, format!("give all windows of a rule the same slide, for example {common}"))
     })
     .collect()
+}
+
+/// Whole numbers divided by whole numbers: the fraction is cut off, and 999 of 1000 becomes 0.
+pub fn divisions(logical: &LogicalPlan, source: &Arc<Source>, sql_start: usize) -> Option<Diagnostic> {
+    let mut found = false;
+    let outcome = logical.apply_with_subqueries(|node| {
+        let schemas: Vec<_> = node.inputs().into_iter().map(LogicalPlan::schema).collect();
+        let whole = |expr: &Expr| schemas.iter().any(|schema| expr.get_type(schema).is_ok_and(|kind| kind.is_integer()));
+        node.apply_expressions(|expr| {
+            found |= expr.exists(|expr| Ok(matches!(expr, Expr::BinaryExpr(division) if division.op == Operator::Divide && whole(&division.left) && whole(&division.right))))?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    });
+    (outcome.is_ok() && found).then(|| {
+        let place = find(source, sql_start, "/");
+        Diagnostic::error("integer-division", source, place, "a whole number divided by a whole number is cut to a whole number: 999 / 1000 is 0", "ratio(a, b) is a double, NULL where b is 0, and keeps both as measures")
+    })
 }
 
 /// Says which output column is what.

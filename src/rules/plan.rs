@@ -496,6 +496,8 @@ pub fn planning_problem(error: &DataFusionError, source: &Arc<Source>, sql_start
             hint = super::diagnostics::did_you_mean(&named, columns.chain(catalog.tables.keys().map(String::as_str)));
         }
     }
+    // The hint says it, and better.
+    let message = if hint.is_empty() { message } else { message.split(" Did you mean").next().unwrap_or(&message).to_owned() };
     let code = if message.contains("No field named") { "unknown-column" } else if message.contains("no table") { "unknown-table" } else { "plan" };
     Diagnostic::error(code, source, place.unwrap_or_else(|| cutter.whole()), message, hint)
 }

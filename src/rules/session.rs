@@ -116,7 +116,7 @@ impl RelationPlanner for WindowPlanner {
         let (table, hop) = sql::window(&relation).map_err(|(_, message)| plan_datafusion_err!("{message}"))?;
         let Some(table) = self.catalog.tables.get(&table) else {
             let hint = did_you_mean(&table, self.catalog.tables.keys().map(String::as_str));
-            return plan_err!("there is no table `{table}`; {hint}");
+            return plan_err!("there is no table `{table}`{}{hint}", if hint.is_empty() { "" } else { "; " });
         };
         if sql::window_column(&relation).is_none_or(|column| column.value != table.event_time) {
             return plan_err!("the event time of `{}` is `{}`", table.name, table.event_time);

@@ -1,6 +1,8 @@
 //! Migrations of ClickHouse: numbered files, applied once, in order, recorded, and refused when an applied file has
 //! changed. They are part of the binary.
 
+use std::time::Duration;
+
 use super::clickhouse::{ClickHouse, Error as ClickHouseError};
 use crate::rules::hash_bytes;
 
@@ -66,6 +68,24 @@ pub async fn apply(server: &ClickHouse, database: &str, migrations: &[Migration]
         done.push(migration.name);
     }
     Ok(done)
+}
+
+/// Applies all migrations, waiting for up to `wait` for a ClickHouse that is not there yet.
+pub async fn apply_when_there(server: &ClickHouse, database: &str, wait: Duration) -> Result<Vec<&'static str>, Error> {
+    let mut waited = Duration::ZERO;
+    let mut pause = Duration::from_millis(250);
+    loop {
+        match server.without_database().execute("SELECT 1").await {
+            Ok(()) => return apply(server, database, &ALL).await,
+            Err(error) if waited < wait => {
+                tracing::warn!(%error, "no answer; trying again");
+                tokio::time::sleep(pause).await;
+                waited += pause;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// The statements of a file: each ends with `;` at the end of a line.

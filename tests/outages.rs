@@ -1,0 +1,138 @@
+//! What is not there, for a while or for good: brokers, ClickHouse, positions. Each has a message, and nothing is
+//! skipped.
+
+use std::{
+    collections::BTreeSet,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    producer::BaseProducer,
+};
+
+use crate::{
+    bed::{ClickHouse, Kafka, free_port},
+    end_to_end::{Sent, TABLES, command, now, read_all, run, send, source_topics, wait_for},
+};
+
+/// Operations of one service over two minutes, all of them failed where `failed`.
+fn operations(start: i64, failed: bool) -> Vec<Sent> {
+    let outcome = if failed { "failed" } else { "succeeded" };
+    let one = |n: i64| Sent {
+        table: 0,
+        partition: 0,
+        payload: format!(
+            r#"{{"event_time":{},"service":"payments","operation":"pay","operation_id":"o{n}","outcome":"{outcome}","duration_ms":1.5,"customer_id":"c1"}}"#,
+            start + n * 100
+        ),
+        garbage: false,
+    };
+    (0..1_200).map(one).collect()
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_an_error_after_a_while() {
+    let broker = format!("127.0.0.1:{}", free_port());
+    let output = Command::new(env!("CARGO_BIN_EXE_tierwatch"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["run", "--set", &format!("kafka.brokers={broker}"), "--set", "kafka.connect_timeout=1s", "--set", "log.format=text"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in [broker.as_str(), "kafka.connect_timeout", "trying again"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+}
+
+#[test]
+fn a_clickhouse_that_is_down_delays_nothing_but_itself_and_catches_up() {
+    let kafka = Kafka::start();
+    let mut clickhouse = ClickHouse::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let migrated = command(&kafka, &clickhouse).arg("migrate").output().expect("the binary starts");
+    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    let again = command(&kafka, &clickhouse).arg("migrate").output().expect("the binary starts");
+    assert!(String::from_utf8_lossy(&again.stdout).contains("tables: all there"), "migrating twice changes nothing");
+    let producer: BaseProducer = source_topics(&kafka, 1).create().expect("a producer");
+    clickhouse.stop();
+    let instance = run(&kafka, &clickhouse, folder.path(), "one");
+    let start = now() - 200_000;
+    send(&producer, &operations(start, true));
+    wait_for("an alert", &[&instance.log], Duration::from_secs(60), || {
+        let alerts = read_all(&kafka.brokers, "tierwatch.alerts", 4);
+        alerts.is_empty().then(|| "no alerts".to_owned())
+    });
+    clickhouse.start_again();
+    wait_for("what waited in Kafka", &[&instance.log], Duration::from_secs(60), || {
+        let rows = clickhouse.rows("SELECT rule, countIf(type = 'opened') FROM tierwatch.breach_events WHERE rule = 'success_ratio' GROUP BY rule");
+        (rows.first().map(String::as_str) != Some("success_ratio\t1")).then(|| format!("{rows:?}"))
+    });
+    let rows = clickhouse.rows("SELECT count() = uniqExact(rule, series, window_end), count() > 100 FROM tierwatch.readings_latest");
+    assert_eq!(rows, ["1\t1"], "each reading once");
+}
+
+#[test]
+fn positions_that_are_gone_stop_intake_until_their_loss_is_accepted() {
+    let kafka = Kafka::start();
+    let clickhouse = ClickHouse::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let migrated = command(&kafka, &clickhouse).args(["migrate", "--no-tables"]).output().expect("the binary starts");
+    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    let client = source_topics(&kafka, 1);
+    let producer: BaseProducer = client.create().expect("a producer");
+    let start = now() - 600_000;
+    send(&producer, &operations(start, false));
+    let mut instance = run(&kafka, &clickhouse, folder.path(), "one");
+    wait_for("the first readings", &[&instance.log], Duration::from_secs(60), || {
+        read_all(&kafka.brokers, "tierwatch.readings", 4).is_empty().then(|| "no readings".to_owned())
+    });
+    instance.process.kill().expect("it runs");
+    instance.process.wait().expect("it ends");
+
+    // Retention takes what nobody has read.
+    send(&producer, &operations(start + 120_000, false));
+    let admin: AdminClient<DefaultClientContext> = client.create().expect("an admin client");
+    let mut until = TopicPartitionList::new();
+    until.add_partition_offset(TABLES[0], 0, Offset::Offset(1_500)).expect("an offset");
+    futures::executor::block_on(admin.delete_records(&until, &AdminOptions::new())).expect("records are deleted");
+
+    let output = command(&kafka, &clickhouse).arg("run").env("TIERWATCH__KAFKA__INSTANCE", "one").output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in ["business_operations[0] was read up to 1200", "holds only 1500 to 2400", "--accept-lost"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    let log = folder.path().join("two.log");
+    let file = std::fs::File::create(&log).expect("the log can be written");
+    let mut accepting = command(&kafka, &clickhouse);
+    accepting.args(["run", "--accept-lost"]).env("TIERWATCH__KAFKA__INSTANCE", "one").stdout(Stdio::null()).stderr(file);
+    let mut process = accepting.spawn().expect("the binary starts");
+    wait_for("the loss in the log", &[&log], Duration::from_secs(60), || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        (!text.contains("business_operations[0] 1200..1500 is lost")).then(|| "not yet".to_owned())
+    });
+    process.kill().expect("it runs");
+    process.wait().expect("it ends");
+}
+
+#[test]
+fn the_demo_ends_by_itself_and_shows_what_it_is_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let demo = Command::new(env!("CARGO_BIN_EXE_tierwatch")).current_dir(folder.path()).args(["demo", "--for", "56s"]).stdin(Stdio::null()).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&demo.stdout);
+    assert!(demo.status.success(), "{said}\n{}", String::from_utf8_lossy(&demo.stderr));
+    for part in ["OPENED", "ESCALATED", "RESOLVED", "tierwatch sql", "kcat"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    let query = "SELECT DISTINCT type FROM breaches ORDER BY type";
+    let sql = Command::new(env!("CARGO_BIN_EXE_tierwatch")).current_dir(folder.path()).args(["sql", "--store", ".tierwatch/demo", query, "--format", "json"]).output().expect("the binary starts");
+    let rows = String::from_utf8_lossy(&sql.stdout);
+    let types: BTreeSet<&str> = rows.lines().collect();
+    assert!(types.contains(r#"{"type":"opened"}"#) && types.contains(r#"{"type":"resolved"}"#), "{rows}\n{}", String::from_utf8_lossy(&sql.stderr));
+}
