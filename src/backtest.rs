@@ -82,7 +82,13 @@ struct Cursor {
 }
 
 /// Plays `inputs` through `rules` and calls `emit` with readings and breach events in window order.
-pub fn run(files: &Files, limits: Limits, inputs: Vec<Input>, batch_rows: usize, mut emit: impl FnMut(&Output)) -> Result<Summary, BacktestError> {
+pub fn run(
+    files: &Files,
+    limits: Limits,
+    inputs: Vec<Input>,
+    batch_rows: usize,
+    mut emit: impl FnMut(&Output),
+) -> Result<Summary, BacktestError> {
     let settings = Settings { idle_after_ms: Some(0) };
     let (set, _) = RuleSet::compile(files.clone(), settings);
     let record = RuleSetRecord::new(1, &set.hash, None, 1, settings, files);
@@ -110,16 +116,27 @@ pub fn run(files: &Files, limits: Limits, inputs: Vec<Input>, batch_rows: usize,
     }
     for cursor in &play.cursors {
         let table = &cursor.source.table;
-        let origin = Origin { topic: table.clone(), incarnation: String::new(), partitions: counts.get(table).copied().unwrap_or(1) };
+        let origin = Origin {
+            topic: table.clone(),
+            incarnation: String::new(),
+            partitions: counts.get(table).copied().unwrap_or(1),
+        };
         play.folder.begin(&cursor.source, origin, 0)?;
     }
     // A table without a file is a partition that has ended before it began.
-    play.ended = set.tables().into_iter().filter(|table| !counts.contains_key(table)).map(|table| (Source { table, partition: 0 }, 0)).collect();
+    play.ended = set
+        .tables()
+        .into_iter()
+        .filter(|table| !counts.contains_key(table))
+        .map(|table| (Source { table, partition: 0 }, 0))
+        .collect();
     let pane_ms = set.pane_ms().max(1);
     let mut idle_until = Millis::MIN;
     while let Some(at) = play.next_cursor() {
         // What has ended comes along with what lies furthest behind, and so holds nothing back.
-        if let Some(until) = play.cursors[at].judged.map(|judged| pane_start(judged, pane_ms)).filter(|until| *until > idle_until) {
+        if let Some(until) =
+            play.cursors[at].judged.map(|judged| pane_start(judged, pane_ms)).filter(|until| *until > idle_until)
+        {
             idle_until = until;
             play.idle(until, &counts, &mut emit)?;
         }
@@ -211,9 +228,18 @@ impl Play {
     }
 
     /// Says that the partitions that have ended have come to `until` without further events.
-    fn idle(&mut self, until: Millis, counts: &BTreeMap<String, i32>, emit: &mut impl FnMut(&Output)) -> Result<(), BacktestError> {
+    fn idle(
+        &mut self,
+        until: Millis,
+        counts: &BTreeMap<String, i32>,
+        emit: &mut impl FnMut(&Output),
+    ) -> Result<(), BacktestError> {
         for (source, position) in self.ended.clone() {
-            let waits = self.judge.active().and_then(|active| active.set.catalog.tables.get(&source.table)).map_or(0, |table| table.out_of_orderness_ms);
+            let waits = self
+                .judge
+                .active()
+                .and_then(|active| active.set.catalog.tables.get(&source.table))
+                .map_or(0, |table| table.out_of_orderness_ms);
             // Two ticks: the first says that it is quiet, the second that it has been so for long enough.
             for at in [until, until + waits] {
                 let section = Section {

@@ -429,8 +429,6 @@ pub struct Fold {
 pub struct Judge {
     /// How often state is written down.
     pub snapshot_interval: Duration,
-    /// How many series are kept in memory at most.
-    pub max_series: usize,
 }
 
 /// `[store]`
@@ -690,10 +688,7 @@ impl Raw {
                 max_ahead: self.duration("fold.max_ahead", Duration::ZERO..=YEAR),
                 max_age: self.duration("fold.max_age", SECOND..=10 * YEAR),
             },
-            judge: Judge {
-                snapshot_interval: self.duration("judge.snapshot_interval", 100 * MILLISECOND..=DAY),
-                max_series: self.number("judge.max_series", 1..=1_000_000_000),
-            },
+            judge: Judge { snapshot_interval: self.duration("judge.snapshot_interval", 100 * MILLISECOND..=DAY) },
             store: Store {
                 kind: self.word("store.kind", StoreKind::WORDS),
                 path: self.path("store.path"),
@@ -1514,7 +1509,7 @@ mod tests {
             file: "[kafka]\nbrokers = 'nowhere'\ngruop = 'a'\nsasl_password_file = 'no/such'\n\
                    security_protocol = 'sasl_ssl'\n[topics]\nprefix = '?'\n[fold]\ninterval = '1h'",
             environment: &[("TIERWATCH__KAFKA__TRANSACTION_TIMEOUT", "1s"), ("TIERWATCH__STORE__KID", "none")],
-            flags: &[("judge.max_series", "0"), ("run.stage", "fold")],
+            flags: &[("store.max_rows", "0"), ("run.stage", "fold")],
         }
         .problems();
         let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
@@ -1531,7 +1526,7 @@ mod tests {
                 "kafka.sasl_username",
                 "topics.prefix",
                 "fold.interval",
-                "judge.max_series"
+                "store.max_rows"
             ]
         );
         let printed = Problems(problems).to_string();
@@ -1539,7 +1534,7 @@ mod tests {
             printed.starts_with("10 problems in the configuration:\n  1. kafka.gruop: is not a known key\n"),
             "{printed}"
         );
-        assert!(printed.contains("\n 10. judge.max_series: 0 is not"), "{printed}");
+        assert!(printed.contains("\n 10. store.max_rows: 0 is not"), "{printed}");
     }
 
     #[test]

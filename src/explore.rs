@@ -38,7 +38,8 @@ impl Windows for Exploded {
 
 fn explode(events: &RecordBatch, event_time: &str, hop: Hop) -> Result<RecordBatch> {
     let (mut rows, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
-    let times = events.column_by_name(event_time).and_then(|column| column.as_primitive_opt::<TimestampMillisecondType>());
+    let times =
+        events.column_by_name(event_time).and_then(|column| column.as_primitive_opt::<TimestampMillisecondType>());
     for (row, time) in times.iter().flat_map(|times| times.values().iter()).enumerate() {
         let mut end = first_end_after(time + hop.ago_ms, hop.slide_ms);
         while hop.window(end).0 <= *time {

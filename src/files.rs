@@ -39,7 +39,11 @@ pub fn read(rules: &[PathBuf], tables: &Path, references: &Path) -> Result<Files
     for path in rules {
         let found = sources(path, &["sql"], "name a rule file or a folder of them, or set rules.path")?;
         if found.is_empty() {
-            return Err(FilesError::Empty { path: path.clone(), extension: "sql", hint: "name a rule file or a folder of them" });
+            return Err(FilesError::Empty {
+                path: path.clone(),
+                extension: "sql",
+                hint: "name a rule file or a folder of them",
+            });
         }
         for source in found {
             if !files.rules.contains(&source) {
@@ -49,10 +53,15 @@ pub fn read(rules: &[PathBuf], tables: &Path, references: &Path) -> Result<Files
     }
     files.tables = sources(tables, &["json"], "set tables.path to the folder of table schemas")?;
     if files.tables.is_empty() {
-        return Err(FilesError::Empty { path: tables.to_owned(), extension: "json", hint: "set tables.path to the folder of table schemas" });
+        return Err(FilesError::Empty {
+            path: tables.to_owned(),
+            extension: "json",
+            hint: "set tables.path to the folder of table schemas",
+        });
     }
     if references.exists() {
-        files.references = sources(references, &["json", "csv"], "set rules.reference to the folder of reference tables")?;
+        files.references =
+            sources(references, &["json", "csv"], "set rules.reference to the folder of reference tables")?;
     }
     Ok(files)
 }

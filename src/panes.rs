@@ -64,7 +64,9 @@ mod tests {
 
     #[test]
     fn panes_lie_on_one_grid_on_both_sides_of_the_epoch() {
-        for (time, width, start) in [(0, 10, 0), (9, 10, 0), (10, 10, 10), (-1, 10, -10), (-10, 10, -10), (-11, 10, -20)] {
+        for (time, width, start) in
+            [(0, 10, 0), (9, 10, 0), (10, 10, 10), (-1, 10, -10), (-10, 10, -10), (-11, 10, -20)]
+        {
             assert_eq!(pane_start(time, width), start, "time {time}");
         }
     }

@@ -29,7 +29,9 @@ pub enum FormatError {
     #[error("the record does not begin with TWP: something else writes to this topic")]
     Foreign,
     /// Of a later binary.
-    #[error("the record has format {0}, and this binary reads up to {VERSION}: upgrade this instance; nothing is lost meanwhile")]
+    #[error(
+        "the record has format {0}, and this binary reads up to {VERSION}: upgrade this instance; nothing is lost meanwhile"
+    )]
     Version(u8),
     /// Cut short or garbled.
     #[error("the record is damaged: {0}")]
@@ -112,14 +114,33 @@ pub struct RuleSetRecord {
 impl RuleSetRecord {
     /// The files as they were.
     pub fn files(&self) -> Files {
-        let sources = |pairs: &[(String, String)]| pairs.iter().map(|(path, text)| Arc::new(Source { path: path.clone(), text: text.clone() })).collect();
+        let sources = |pairs: &[(String, String)]| {
+            pairs.iter().map(|(path, text)| Arc::new(Source { path: path.clone(), text: text.clone() })).collect()
+        };
         Files { rules: sources(&self.rules), tables: sources(&self.tables), references: sources(&self.references) }
     }
 
     /// The record of a set of files.
-    pub fn new(number: u64, hash: &str, commit: Option<String>, partitions: i32, settings: Settings, files: &Files) -> Self {
-        let pairs = |sources: &[Arc<Source>]| sources.iter().map(|source| (source.path.clone(), source.text.clone())).collect();
-        Self { number, hash: hash.to_owned(), commit, partitions, settings, rules: pairs(&files.rules), tables: pairs(&files.tables), references: pairs(&files.references) }
+    pub fn new(
+        number: u64,
+        hash: &str,
+        commit: Option<String>,
+        partitions: i32,
+        settings: Settings,
+        files: &Files,
+    ) -> Self {
+        let pairs =
+            |sources: &[Arc<Source>]| sources.iter().map(|source| (source.path.clone(), source.text.clone())).collect();
+        Self {
+            number,
+            hash: hash.to_owned(),
+            commit,
+            partitions,
+            settings,
+            rules: pairs(&files.rules),
+            tables: pairs(&files.tables),
+            references: pairs(&files.references),
+        }
     }
 }
 
@@ -135,7 +156,13 @@ pub enum Record {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Header {
-    Sections { partition: i32, partitions: i32, computed: BTreeMap<String, Vec<String>>, sections: Vec<Section>, partials: Vec<PartialsHeader> },
+    Sections {
+        partition: i32,
+        partitions: i32,
+        computed: BTreeMap<String, Vec<String>>,
+        sections: Vec<Section>,
+        partials: Vec<PartialsHeader>,
+    },
     RuleSet(RuleSetRecord),
 }
 
@@ -156,7 +183,11 @@ impl Record {
                 let mut partials = Vec::new();
                 for one in &sections.partials {
                     let blob = ipc(&one.batch)?;
-                    partials.push(PartialsHeader { fold: one.fold.clone(), aggregates: one.aggregates.clone(), bytes: blob.len() });
+                    partials.push(PartialsHeader {
+                        fold: one.fold.clone(),
+                        aggregates: one.aggregates.clone(),
+                        bytes: blob.len(),
+                    });
                     blobs.push(blob);
                 }
                 Header::Sections {
@@ -246,7 +277,9 @@ mod tests {
     use super::*;
 
     fn record() -> Record {
-        let batch = RecordBatch::try_from_iter([("section", Arc::new(Int64Array::from(vec![0, 1])) as arrow::array::ArrayRef)]).unwrap();
+        let batch =
+            RecordBatch::try_from_iter([("section", Arc::new(Int64Array::from(vec![0, 1])) as arrow::array::ArrayRef)])
+                .unwrap();
         let section = Section {
             table: "t".into(),
             topic: "t".into(),

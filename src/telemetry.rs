@@ -17,7 +17,12 @@ pub fn init(log: &Log) {
     let outcome = if json {
         fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stdout).try_init()
     } else {
-        fmt().with_target(false).with_ansi(std::io::stderr().is_terminal()).with_env_filter(filter).with_writer(std::io::stderr).try_init()
+        fmt()
+            .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .try_init()
     };
     // Somebody else has set it up: that is fine.
     drop(outcome);

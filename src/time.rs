@@ -41,7 +41,9 @@ mod tests {
 
     #[test]
     fn times_round_trip() {
-        for (ms, text) in [(0, "1970-01-01T00:00:00Z"), (1_500, "1970-01-01T00:00:01.500Z"), (-1, "1969-12-31T23:59:59.999Z")] {
+        for (ms, text) in
+            [(0, "1970-01-01T00:00:00Z"), (1_500, "1970-01-01T00:00:01.500Z"), (-1, "1969-12-31T23:59:59.999Z")]
+        {
             assert_eq!(rfc3339(ms), text);
             assert_eq!(parse_rfc3339(text), Some(ms));
         }

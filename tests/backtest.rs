@@ -216,9 +216,7 @@ fn fractional_sums_have_the_same_bits_however_events_are_cut() {
     let numbers: Vec<&Value> = lines.iter().filter(|line| line["rule"] == "numbers").collect();
     let counted: i64 =
         numbers.iter().filter(|line| line["type"] == "reading").filter_map(|line| line["samples"].as_i64()).sum();
-    let late = |line: &&str| {
-        line.strip_prefix("# note: ")?.strip_suffix(" late events for closed windows of numbers")?.parse().ok()
-    };
+    let late = |line: &&str| line.strip_prefix("# note: late events for closed windows of numbers: ")?.parse().ok();
     let late: i64 = said.iter().find_map(late).unwrap();
     let after = events.iter().map(|path| after_the_last_window(&fs::read_to_string(path).unwrap())).sum::<i64>();
     assert_eq!(counted + late + after, 5_000, "{counted} counted, {late} late, {after} after the last window");

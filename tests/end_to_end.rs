@@ -165,10 +165,15 @@ pub(crate) fn run(kafka: &Kafka, clickhouse: &ClickHouse, folder: &Path, name: &
 
 /// Makes the source topics; answers with the settings of a client.
 pub(crate) fn source_topics(kafka: &Kafka, partitions: i32) -> ClientConfig {
-    let client = ClientConfig::new().set("bootstrap.servers", &kafka.brokers).set("queue.buffering.max.messages", "500000").clone();
+    let client = ClientConfig::new()
+        .set("bootstrap.servers", &kafka.brokers)
+        .set("queue.buffering.max.messages", "500000")
+        .clone();
     let admin: AdminClient<DefaultClientContext> = client.create().expect("an admin client");
-    let topics: Vec<NewTopic<'_>> = TABLES.iter().map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1))).collect();
-    let made = futures::executor::block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("topics are made");
+    let topics: Vec<NewTopic<'_>> =
+        TABLES.iter().map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1))).collect();
+    let made =
+        futures::executor::block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("topics are made");
     assert!(made.iter().all(Result::is_ok), "{made:?}");
     client
 }
@@ -181,7 +186,8 @@ pub(crate) fn now() -> i64 {
 pub(crate) fn send(producer: &BaseProducer, events: &[Sent]) {
     for event in events {
         loop {
-            let record: BaseRecord<'_, (), str> = BaseRecord::to(TABLES[event.table]).partition(event.partition).payload(event.payload.as_str());
+            let record: BaseRecord<'_, (), str> =
+                BaseRecord::to(TABLES[event.table]).partition(event.partition).payload(event.payload.as_str());
             match producer.send(record) {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(_), _)) => producer.poll(Duration::from_millis(10)),
@@ -210,7 +216,12 @@ pub(crate) fn read_all(brokers: &str, topic: &str, partitions: i32) -> Vec<(BTre
     while ends.len() < usize::try_from(partitions).unwrap() {
         match consumer.poll(Duration::from_secs(10)) {
             Some(Ok(message)) => {
-                let headers = message.headers().map(|headers| headers.iter().map(|h| (h.key.to_owned(), String::from_utf8_lossy(h.value.unwrap_or_default()).into_owned())).collect());
+                let headers = message.headers().map(|headers| {
+                    headers
+                        .iter()
+                        .map(|h| (h.key.to_owned(), String::from_utf8_lossy(h.value.unwrap_or_default()).into_owned()))
+                        .collect()
+                });
                 records.push((headers.unwrap_or_default(), message.payload().unwrap_or_default().to_vec()));
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => _ = ends.insert(partition),
@@ -225,8 +236,13 @@ pub(crate) fn wait_for(what: &str, logs: &[&Path], most: Duration, mut done: imp
     let began = Instant::now();
     while let Some(state) = done() {
         if began.elapsed() > most {
-            let tail = |path: &&Path| fs::read_to_string(path).unwrap_or_default().lines().rev().take(25).collect::<Vec<_>>().join("\n");
-            panic!("{what} did not come about within {most:?}: {state}\n{}", logs.iter().map(tail).collect::<Vec<_>>().join("\n--\n"));
+            let tail = |path: &&Path| {
+                fs::read_to_string(path).unwrap_or_default().lines().rev().take(25).collect::<Vec<_>>().join("\n")
+            };
+            panic!(
+                "{what} did not come about within {most:?}: {state}\n{}",
+                logs.iter().map(tail).collect::<Vec<_>>().join("\n--\n")
+            );
         }
         thread::sleep(Duration::from_millis(300));
     }
@@ -241,20 +257,31 @@ fn expected(set: &RuleSet, sent: &[Sent], from: i64, until: i64) -> BTreeSet<Lin
     for (at, name) in TABLES.iter().enumerate() {
         let table = &set.catalog.tables[*name];
         let all = table.columns.iter().map(|column| column.name.clone()).collect();
-        let payloads = sent.iter().filter(|event| event.table == at && !event.garbage).map(|event| event.payload.as_bytes());
-        let decoded = Decoder::new(table, &all, limits).decode((0..).zip(payloads).map(|(offset, payload)| Event { offset, timestamp: None, payload: Some(payload) }));
+        let payloads =
+            sent.iter().filter(|event| event.table == at && !event.garbage).map(|event| event.payload.as_bytes());
+        let decoded = Decoder::new(table, &all, limits).decode((0..).zip(payloads).map(|(offset, payload)| Event {
+            offset,
+            timestamp: None,
+            payload: Some(payload),
+        }));
         assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected.first());
         tables.insert((*name).to_owned(), decoded.batch);
     }
     let mut lines = BTreeSet::new();
     for rule in &set.rules {
-        let ends: Vec<i64> = (0..).map(|n| first_end_after(from, rule.slide_ms) + n * rule.slide_ms).take_while(|end| *end <= until).collect();
+        let ends: Vec<i64> = (0..)
+            .map(|n| first_end_after(from, rule.slide_ms) + n * rule.slide_ms)
+            .take_while(|end| *end <= until)
+            .collect();
         let batches = tierwatch::rules::batch(rule, &set.catalog, tables.clone(), &ends).expect("the batch query runs");
         for (end, rows) in ends.iter().zip(batches) {
             for row in 0..rows.num_rows() {
-                let text = |at: &usize| arrow::util::display::array_value_to_string(rows.column(*at), row).expect("a text");
+                let text =
+                    |at: &usize| arrow::util::display::array_value_to_string(rows.column(*at), row).expect("a text");
                 let name = |at: &usize| rule.output.schema.field(*at).name().clone();
-                let series = canonical(rule.output.keys.iter().map(|at| (name(at), serde_json::Value::String(text(at)))).collect());
+                let series = canonical(
+                    rule.output.keys.iter().map(|at| (name(at), serde_json::Value::String(text(at)))).collect(),
+                );
                 let number = |at: &usize| -> Option<f64> {
                     let column = arrow::compute::cast(rows.column(*at), &DataType::Float64).expect("a number");
                     let column = column.as_primitive::<Float64Type>();
@@ -264,15 +291,30 @@ fn expected(set: &RuleSet, sent: &[Sent], from: i64, until: i64) -> BTreeSet<Lin
                     let column = arrow::compute::cast(rows.column(at), &DataType::Int64).expect("a whole number");
                     column.as_primitive::<Int64Type>().value(row)
                 });
-                let measures: BTreeMap<String, u64> = rule.output.measures.iter().filter_map(|at| Some((name(at), number(at)?.to_bits()))).collect();
-                lines.insert(line(&rule.header.name, &series, *end, number(&rule.output.value).map(f64::to_bits), samples, &measures));
+                let measures: BTreeMap<String, u64> =
+                    rule.output.measures.iter().filter_map(|at| Some((name(at), number(at)?.to_bits()))).collect();
+                lines.insert(line(
+                    &rule.header.name,
+                    &series,
+                    *end,
+                    number(&rule.output.value).map(f64::to_bits),
+                    samples,
+                    &measures,
+                ));
             }
         }
     }
     lines
 }
 
-fn line(rule: &str, series: &str, end: i64, value: Option<u64>, samples: Option<i64>, measures: &BTreeMap<String, u64>) -> Line {
+fn line(
+    rule: &str,
+    series: &str,
+    end: i64,
+    value: Option<u64>,
+    samples: Option<i64>,
+    measures: &BTreeMap<String, u64>,
+) -> Line {
     format!("{rule} {series} {end} {value:?} {samples:?} {measures:?}")
 }
 
@@ -286,7 +328,14 @@ fn stored(clickhouse: &ClickHouse, until: i64) -> Vec<Line> {
         let columns: Vec<&str> = row.split('\t').collect();
         let measures: BTreeMap<String, String> = serde_json::from_str(columns[5]).expect("a map");
         let measures = measures.into_iter().map(|(name, bits)| (name, bits.parse().expect("bits"))).collect();
-        line(columns[0], columns[1], columns[2].parse().expect("a time"), columns[3].parse().ok(), columns[4].parse().ok(), &measures)
+        line(
+            columns[0],
+            columns[1],
+            columns[2].parse().expect("a time"),
+            columns[3].parse().ok(),
+            columns[4].parse().ok(),
+            &measures,
+        )
     };
     rows.iter().filter(|row| !row.is_empty()).map(parse).collect()
 }
@@ -297,9 +346,16 @@ fn expected_breaches(files: &Files, sent: &[Sent], until: i64) -> BTreeSet<(Stri
     let mut inputs = Vec::new();
     for (at, name) in TABLES.iter().enumerate() {
         for partition in 0..PARTITIONS {
-            let lines: Vec<std::io::Result<Vec<u8>>> =
-                sent.iter().filter(|event| event.table == at && event.partition == partition).map(|event| Ok(event.payload.clone().into_bytes())).collect();
-            inputs.push(Input { table: (*name).to_owned(), name: format!("{name}-{partition}"), lines: Box::new(lines.into_iter()) });
+            let lines: Vec<std::io::Result<Vec<u8>>> = sent
+                .iter()
+                .filter(|event| event.table == at && event.partition == partition)
+                .map(|event| Ok(event.payload.clone().into_bytes()))
+                .collect();
+            inputs.push(Input {
+                table: (*name).to_owned(),
+                name: format!("{name}-{partition}"),
+                lines: Box::new(lines.into_iter()),
+            });
         }
     }
     let mut found = BTreeSet::new();
@@ -315,7 +371,15 @@ fn expected_breaches(files: &Files, sent: &[Sent], until: i64) -> BTreeSet<(Stri
 
 fn told(event: &BreachEvent, until: i64) -> Option<(String, String, String, String, String)> {
     let end = tierwatch::time::parse_rfc3339(&event.window_end).expect("a time");
-    (end <= until).then(|| (event.rule.clone(), canonical(event.series.clone()), event.window_end.clone(), event.happened.name().to_owned(), event.id.clone()))
+    (end <= until).then(|| {
+        (
+            event.rule.clone(),
+            canonical(event.series.clone()),
+            event.window_end.clone(),
+            event.happened.name().to_owned(),
+            event.id.clone(),
+        )
+    })
 }
 
 #[test]
@@ -350,7 +414,9 @@ fn every_reading_equals_the_batch_query_and_each_alert_is_there_once_though_an_i
 
     let latest = start + SPAN_MS - 4000;
     let until = last_end_until(latest, 10_000);
-    let files = files::read(&["tests/end_to_end/rules".into()], Path::new("schemas/tables"), Path::new("sql/reference")).expect("the files are there");
+    let files =
+        files::read(&["tests/end_to_end/rules".into()], Path::new("schemas/tables"), Path::new("sql/reference"))
+            .expect("the files are there");
     let (set, problems) = RuleSet::compile(files.clone(), Settings { idle_after_ms: Some(6_000) });
     assert!(!RuleSet::broken(&problems), "{problems:?}");
     let expected = expected(&set, &sent, start - 4000, until);
@@ -367,11 +433,16 @@ fn every_reading_equals_the_batch_query_and_each_alert_is_there_once_though_an_i
     assert_eq!(once.len(), stored.len(), "each reading is there once");
     let missing: Vec<&Line> = expected.iter().filter(|line| !once.contains(line)).take(5).collect();
     let added: Vec<&&Line> = once.iter().filter(|line| !expected.contains(**line)).take(5).collect();
-    assert!(missing.is_empty() && added.is_empty(), "of {} readings, missing: {missing:#?}\nadded: {added:#?}", expected.len());
+    assert!(
+        missing.is_empty() && added.is_empty(),
+        "of {} readings, missing: {missing:#?}\nadded: {added:#?}",
+        expected.len()
+    );
     assert!(expected.len() > 1000, "{}", expected.len());
 
     let alerts = read_all(&kafka.brokers, "tierwatch.alerts", 4);
-    let schema: serde_json::Value = serde_json::from_str(&fs::read_to_string("schemas/breach.schema.json").expect("the schema")).expect("JSON");
+    let schema: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string("schemas/breach.schema.json").expect("the schema")).expect("JSON");
     let schema = jsonschema::validator_for(&schema).expect("a schema");
     let mut told_once = BTreeSet::new();
     let mut ids = BTreeSet::new();

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 use crate::bed;
 
 fn tierwatch(args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_tierwatch")).current_dir(env!("CARGO_MANIFEST_DIR")).args(args).output().expect("the binary starts");
+    let output = Command::new(env!("CARGO_BIN_EXE_tierwatch"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(args)
+        .output()
+        .expect("the binary starts");
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
@@ -71,7 +75,7 @@ db = duckdb.connect()
 for table, path in (("business_operations", {operations:?}), ("requests", {requests:?})):
     db.execute(f"CREATE TABLE {{table}} AS SELECT * REPLACE (make_timestamp_ms(event_time) AS event_time) FROM read_json_auto('{{path}}')")
 db.execute("CREATE TABLE tested_capacity AS SELECT * FROM read_csv_auto('{root}/sql/reference/tested_capacity.csv')")
-db.execute("CREATE MACRO approx_percentile_cont(x, p) AS quantile_cont(x, p)")
+db.execute("CREATE MACRO approx_percentile_cont(x, p) AS list_sort(list(x))[1 + CAST(floor(p * (count(x) - 1)) AS BIGINT)]")
 cursor = db.execute({sql:?})
 names = [column[0] for column in cursor.description]
 for row in cursor.fetchall():
@@ -87,10 +91,17 @@ for row in cursor.fetchall():
             theirs.insert((end, service), value);
         }
         assert!(ours.len() > 50, "{rule}: {} readings", ours.len());
-        assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>(), "{rule}: the same series at the same windows");
+        assert_eq!(
+            ours.keys().collect::<Vec<_>>(),
+            theirs.keys().collect::<Vec<_>>(),
+            "{rule}: the same series at the same windows"
+        );
         for (key, value) in &ours {
             let other = theirs[key];
-            assert!((value - other).abs() <= tolerance * other.abs().max(1e-9), "{rule} {key:?}: ours {value}, theirs {other}");
+            assert!(
+                (value - other).abs() <= tolerance * other.abs().max(1e-9),
+                "{rule} {key:?}: ours {value}, theirs {other}"
+            );
         }
     }
 }

@@ -39,11 +39,15 @@ pub(super) struct Backtest {
 impl Backtest {
     pub(super) fn run(self, config: &Config) -> Outcome {
         let files = read_files(config, &self.rules)?;
-        let Some(set) = compile(files.clone(), Settings { idle_after_ms: Some(0) }) else { return Ok(ExitCode::from(FOUND)) };
+        let Some(set) = compile(files.clone(), Settings { idle_after_ms: Some(0) }) else {
+            return Ok(ExitCode::from(FOUND));
+        };
         let mut inputs = Vec::new();
         for events in &self.events {
             let Some((table, path)) = events.split_once('=') else {
-                say(&format!("error: --events {events}: write --events TABLE=FILE, such as --events requests=requests.ndjson"));
+                say(&format!(
+                    "error: --events {events}: write --events TABLE=FILE, such as --events requests=requests.ndjson"
+                ));
                 return Ok(ExitCode::from(MISUSED));
             };
             if !set.catalog.tables.contains_key(table) {
@@ -61,7 +65,8 @@ impl Backtest {
                 say(&format!("note: no rule here reads {table}; {path} is not read"));
             }
         }
-        let limits = Limits { event_bytes_max: config.fold.max_event_bytes, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
+        let limits =
+            Limits { event_bytes_max: config.fold.max_event_bytes, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
         let mut out = BufWriter::new(std::io::stdout().lock());
         let mut broken = Ok(());
         let mut tally = Tally::default();
@@ -123,9 +128,19 @@ impl Tally {
             return None;
         }
         let series: Vec<String> = reading.columns.iter().map(|(_, value)| plain(value)).collect();
-        let value = reading.value.map_or("no value".to_owned(), |value| format!("{} {}", short(value), reading.rule.header.unit));
-        let level = reading.level.map_or_else(|| format!("unjudged ({})", reading.unjudged.unwrap_or_default()), |level| level.name().to_owned());
-        Some(format!("{}  {:<28} {:<20} {level:<10} {value}", rfc3339(reading.window_end), reading.rule.header.name, series.join(" ")))
+        let value = reading
+            .value
+            .map_or("no value".to_owned(), |value| format!("{} {}", short(value), reading.rule.header.unit));
+        let level = reading.level.map_or_else(
+            || format!("unjudged ({})", reading.unjudged.unwrap_or_default()),
+            |level| level.name().to_owned(),
+        );
+        Some(format!(
+            "{}  {:<28} {:<20} {level:<10} {value}",
+            rfc3339(reading.window_end),
+            reading.rule.header.name,
+            series.join(" ")
+        ))
     }
 }
 
@@ -138,7 +153,16 @@ fn short(value: f64) -> String {
 /// A breach event in one line, for people.
 pub(super) fn breach_line(event: &BreachEvent) -> String {
     let series: Vec<String> = event.series.values().map(plain).collect();
-    format!("{}  {:<28} {:<20} {} {} -> {}  {}", event.window_end, event.rule, series.join(" "), event.happened.name().to_uppercase(), event.previous_level.name(), event.level.name(), event.summary)
+    format!(
+        "{}  {:<28} {:<20} {} {} -> {}  {}",
+        event.window_end,
+        event.rule,
+        series.join(" "),
+        event.happened.name().to_uppercase(),
+        event.previous_level.name(),
+        event.level.name(),
+        event.summary
+    )
 }
 
 fn report(summary: &Summary, tally: &Tally) {
@@ -150,10 +174,15 @@ fn report(summary: &Summary, tally: &Tally) {
         say(&format!("note: and {} more events not counted", summary.rejected_count - shown));
     }
     for (rule, late) in &summary.late {
-        say(&format!("note: {late} late events for closed windows of {rule}"));
+        say(&format!("note: late events for closed windows of {rule}: {late}"));
     }
     for (rule, reason) in &summary.fenced {
         say(&format!("error: {rule} failed and was not evaluated further: {reason}"));
     }
-    say(&format!("{} events: {}, {}", summary.events, count(tally.readings, "reading"), count(tally.breaches, "breach event")));
+    say(&format!(
+        "{} events: {}, {}",
+        summary.events,
+        count(tally.readings, "reading"),
+        count(tally.breaches, "breach event")
+    ));
 }

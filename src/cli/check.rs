@@ -32,7 +32,11 @@ impl Check {
             Format::Text => {
                 show(&problems);
                 let files = count(set.files.rules.len(), "rule file");
-                say(&format!("{files} checked: {}, {}", count(errors, "error"), count(problems.len() - errors, "warning")));
+                say(&format!(
+                    "{files} checked: {}, {}",
+                    count(errors, "error"),
+                    count(problems.len() - errors, "warning")
+                ));
             }
         }
         Ok(if errors > 0 { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })

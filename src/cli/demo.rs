@@ -90,7 +90,8 @@ impl Screen {
 
     fn summary(&self, brokers: &str) -> anyhow::Result<()> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let breaches: Vec<String> = seen.breaches.iter().map(|(happened, count)| format!("{count} {}", happened.name())).collect();
+        let breaches: Vec<String> =
+            seen.breaches.iter().map(|(happened, count)| format!("{count} {}", happened.name())).collect();
         print(&format!(
             "\n{} events ({} of them broken, and so in the dead letters), {} readings; breach events: {}.\n\n\
              What next?\n  \
@@ -118,9 +119,16 @@ impl Watcher for Screen {
             let before = seen.levels.insert(key, level);
             if before.is_some_and(|before| before != level) {
                 let series: Vec<String> = reading.columns.iter().map(|(_, value)| plain(value)).collect();
-                let value = reading.value.map_or_else(String::new, |value| format!("{value:.4} {}", reading.rule.header.unit));
+                let value =
+                    reading.value.map_or_else(String::new, |value| format!("{value:.4} {}", reading.rule.header.unit));
                 let levels = format!("{} -> {}", before.unwrap_or_default().name(), level.name());
-                self.line(&format!("{:<9} {:<18} {:<10} {value:<16} {}", reading.rule.header.tier.name(), reading.rule.header.name, series.join(" "), self.paint(level, &levels)));
+                self.line(&format!(
+                    "{:<9} {:<18} {:<10} {value:<16} {}",
+                    reading.rule.header.tier.name(),
+                    reading.rule.header.name,
+                    series.join(" "),
+                    self.paint(level, &levels)
+                ));
             }
         }
         for event in breaches {
@@ -137,7 +145,13 @@ impl Watcher for Screen {
         if now - seen.told_ms >= 10_000 {
             seen.told_ms = now;
             let unwell = seen.levels.values().filter(|level| **level > Level::Healthy).count();
-            self.line(&format!("{} events, {} readings; {} of {} series are not healthy", seen.events, seen.readings, unwell, seen.levels.len()));
+            self.line(&format!(
+                "{} events, {} readings; {} of {} series are not healthy",
+                seen.events,
+                seen.readings,
+                unwell,
+                seen.levels.len()
+            ));
         }
     }
 }

@@ -28,8 +28,13 @@ impl Explain {
         if path.is_file() && !path.starts_with(&config.rules.path) {
             rules = vec![path.clone()];
         }
-        let Some(set) = compile(read_files(config, &rules)?, settings(config)) else { return Ok(ExitCode::from(FOUND)) };
-        let found = set.rules.iter().find(|rule| rule.header.name == self.rule || (path.is_file() && PathBuf::from(&rule.source.path) == path));
+        let Some(set) = compile(read_files(config, &rules)?, settings(config)) else {
+            return Ok(ExitCode::from(FOUND));
+        };
+        let found = set
+            .rules
+            .iter()
+            .find(|rule| rule.header.name == self.rule || (path.is_file() && PathBuf::from(&rule.source.path) == path));
         let Some(rule) = found else {
             let hint = did_you_mean(&self.rule, set.rules.iter().map(|rule| rule.header.name.as_str()));
             say(format!("error: there is no rule `{}`; {hint}", self.rule).trim_end_matches([';', ' ']));
@@ -44,42 +49,82 @@ impl Explain {
     }
 }
 
+/// A plan's expression as people write it: count(*) for count(Int64(1)), 'x' for Utf8("x").
+fn plain(expr: &str) -> String {
+    let mut text = expr.replace("count(Int64(1))", "count(*)").replace("count(*) AS count(*)", "count(*)");
+    for (kind, open, close) in
+        [("Utf8(\"", "\")", "'"), ("Int64(", ")", ""), ("Float64(", ")", ""), ("Boolean(", ")", "")]
+    {
+        while let Some(start) = text.find(kind) {
+            let rest = &text[start + kind.len()..];
+            let Some(end) = rest.find(open) else { break };
+            text = format!("{}{close}{}{close}{}", &text[..start], &rest[..end], &rest[end + open.len()..]);
+        }
+    }
+    text
+}
+
 fn explain(rule: &Rule, set: &RuleSet) -> anyhow::Result<()> {
-    let names = |columns: &[usize]| columns.iter().map(|at| rule.output.schema.field(*at).name().as_str()).collect::<Vec<_>>().join(", ");
+    let names = |columns: &[usize]| {
+        columns.iter().map(|at| rule.output.schema.field(*at).name().as_str()).collect::<Vec<_>>().join(", ")
+    };
     let or_none = |text: String| if text.is_empty() { "none".to_owned() } else { text };
     print(&format!("{} ({})", rule.header.name, rule.source.path))?;
-    print(&format!("  {}; tier {}, owner {}", rule.header.title, rule.header.tier.name(), or_none(rule.header.owner.clone())))?;
+    print(&format!(
+        "  {}; tier {}, owner {}",
+        rule.header.title,
+        rule.header.tier.name(),
+        or_none(rule.header.owner.clone())
+    ))?;
     print(&format!("  evaluated every {}; version {}", time::span(rule.slide_ms), rule.version))?;
-    print(&format!("  series: {}; measures: {}; labels: {}", or_none(names(&rule.output.keys)), or_none(names(&rule.output.measures)), or_none(names(&rule.output.labels))))?;
-    let spread = if rule.spread { "spread over all partitions" } else { "together in partition 0, since the rule looks at them at once" };
+    print(&format!(
+        "  series: {}; measures: {}; labels: {}",
+        or_none(names(&rule.output.keys)),
+        or_none(names(&rule.output.measures)),
+        or_none(names(&rule.output.labels))
+    ))?;
+    let spread = if rule.spread {
+        "spread over all partitions"
+    } else {
+        "together in partition 0, since the rule looks at them at once"
+    };
     print(&format!("  its series are {spread}\n"))?;
     print("folds, computed from events as they come:")?;
     for fold in &rule.folds {
         let spec = &fold.spec;
         let ago = if fold.hop.ago_ms > 0 { format!(", {} ago", time::span(fold.hop.ago_ms)) } else { String::new() };
-        print(&format!("  {} over {}: windows of {}{ago}, panes of {}", spec.fingerprint(), spec.table.name, time::span(fold.hop.size_ms), time::span(spec.pane_ms)))?;
+        print(&format!(
+            "  {} over {}: windows of {}{ago}, panes of {}",
+            spec.fingerprint(),
+            spec.table.name,
+            time::span(fold.hop.size_ms),
+            time::span(spec.pane_ms)
+        ))?;
         if let Some(filter) = &spec.filter {
-            print(&format!("    where      {filter}"))?;
+            print(&format!("    where      {}", plain(&filter.to_string())))?;
         }
         for key in &spec.keys {
-            print(&format!("    key        {key}"))?;
+            print(&format!("    key        {}", plain(&key.to_string())))?;
         }
         for aggregate in &spec.aggregates {
-            print(&format!("    aggregate  {}", aggregate_name(aggregate)))?;
+            print(&format!("    aggregate  {}", plain(&aggregate_name(aggregate))))?;
         }
         let columns: Vec<String> = spec.columns().into_iter().collect();
         print(&format!("    decodes    {}", columns.join(", ")))?;
         let sharing: Vec<&str> = set
             .rules
             .iter()
-            .filter(|other| other.header.name != rule.header.name && other.folds.iter().any(|other| other.spec.fingerprint() == spec.fingerprint()))
+            .filter(|other| {
+                other.header.name != rule.header.name
+                    && other.folds.iter().any(|other| other.spec.fingerprint() == spec.fingerprint())
+            })
             .map(|other| other.header.name.as_str())
             .collect();
         print(&format!("    shared with {}", or_none(sharing.join(", "))))?;
     }
     print("\nper window, over the folds' finished results:")?;
     for line in rule.rest_plan.lines() {
-        print(&format!("  {line}"))?;
+        print(&format!("  {}", plain(line)))?;
     }
     print("\nlevels:")?;
     match &rule.bands {

@@ -28,13 +28,25 @@ impl Migrate {
             let client = kafka::client(&config.kafka);
             kafka::topics::connect(&client, config.kafka.connect_timeout)?;
             let made = kafka::topics::make(&client, &config.topics)?;
-            print(&if made.is_empty() { "topics: all there".to_owned() } else { format!("topics made: {}", made.join(", ")) })?;
+            print(&if made.is_empty() {
+                "topics: all there".to_owned()
+            } else {
+                format!("topics made: {}", made.join(", "))
+            })?;
         }
         if !self.no_tables && config.store.kind == StoreKind::Clickhouse {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let server = ClickHouse::new(&config.clickhouse);
-            let done = runtime.block_on(migrate::apply_when_there(&server, &config.clickhouse.database, config.kafka.connect_timeout))?;
-            print(&if done.is_empty() { "tables: all there".to_owned() } else { format!("migrations applied: {}", done.join(", ")) })?;
+            let done = runtime.block_on(migrate::apply_when_there(
+                &server,
+                &config.clickhouse.database,
+                config.kafka.connect_timeout,
+            ))?;
+            print(&if done.is_empty() {
+                "tables: all there".to_owned()
+            } else {
+                format!("migrations applied: {}", done.join(", "))
+            })?;
         }
         Ok(ExitCode::SUCCESS)
     }

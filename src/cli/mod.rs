@@ -124,7 +124,9 @@ fn configuration(global: &Global) -> anyhow::Result<Config> {
     let mut flags = Vec::new();
     for flag in &global.set {
         let Some((key, value)) = flag.split_once('=') else {
-            anyhow::bail!("error: --set {flag} has no value: write --set KEY=VALUE, such as --set kafka.brokers=localhost:9092");
+            anyhow::bail!(
+                "error: --set {flag} has no value: write --set KEY=VALUE, such as --set kafka.brokers=localhost:9092"
+            );
         };
         flags.push((key.to_owned(), value.to_owned()));
     }
@@ -157,7 +159,12 @@ fn settings(config: &Config) -> Settings {
 fn compile(files: Files, settings: Settings) -> Option<RuleSet> {
     let (set, problems) = RuleSet::compile(files, settings);
     if RuleSet::broken(&problems) {
-        show(&problems.into_iter().filter(|problem| problem.severity == crate::rules::diagnostics::Severity::Error).collect::<Vec<_>>());
+        show(
+            &problems
+                .into_iter()
+                .filter(|problem| problem.severity == crate::rules::diagnostics::Severity::Error)
+                .collect::<Vec<_>>(),
+        );
         return None;
     }
     Some(set)

@@ -23,7 +23,10 @@ pub(super) struct Run {
 }
 
 fn stage(name: &str) -> Result<Stage, String> {
-    [Stage::Fold, Stage::Judge, Stage::Store].into_iter().find(|stage| stage.as_str() == name).ok_or_else(|| "fold, judge and store are the stages".to_owned())
+    [Stage::Fold, Stage::Judge, Stage::Store]
+        .into_iter()
+        .find(|stage| stage.as_str() == name)
+        .ok_or_else(|| "fold, judge and store are the stages".to_owned())
 }
 
 impl Run {
@@ -35,7 +38,12 @@ impl Run {
         let stages = if self.stages.is_empty() { config.run.stages.clone() } else { self.stages.into_iter().collect() };
         let mut context = pipeline::context(config, set, shutdown);
         context.accept_lost = self.accept_lost;
-        tracing::info!(instance = context.instance, rules = context.set.rules.len(), brokers = context.config.kafka.brokers, "starting");
+        tracing::info!(
+            instance = context.instance,
+            rules = context.set.rules.len(),
+            brokers = context.config.kafka.brokers,
+            "starting"
+        );
         pipeline::run(&context, &stages)?;
         tracing::info!("ended");
         Ok(ExitCode::SUCCESS)

@@ -56,7 +56,9 @@ impl Sql {
         let mut tables: BTreeMap<String, RecordBatch> = BTreeMap::new();
         for events in &self.events {
             let Some((table, path)) = events.split_once('=') else {
-                say(&format!("error: --events {events}: write --events TABLE=FILE, such as --events requests=requests.ndjson"));
+                say(&format!(
+                    "error: --events {events}: write --events TABLE=FILE, such as --events requests=requests.ndjson"
+                ));
                 return Ok(ExitCode::from(MISUSED));
             };
             let Some(known) = catalog.tables.get(table) else {
@@ -65,13 +67,21 @@ impl Sql {
                 return Ok(ExitCode::from(MISUSED));
             };
             let all: BTreeSet<String> = known.columns.iter().map(|column| column.name.clone()).collect();
-            let limits = Limits { event_bytes_max: config.fold.max_event_bytes, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
+            let limits =
+                Limits { event_bytes_max: config.fold.max_event_bytes, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
             let file = File::open(path).with_context(|| format!("cannot read {path}"))?;
             let lines: Vec<Vec<u8>> = BufReader::new(file).split(b'\n').collect::<Result<_, _>>()?;
             let numbered = (1..).zip(&lines).filter(|(_, line)| !line.is_empty());
-            let decoded = Decoder::new(known, &all, limits).decode(numbered.map(|(line, bytes)| Event { offset: line, timestamp: None, payload: Some(bytes) }));
+            let decoded = Decoder::new(known, &all, limits).decode(numbered.map(|(line, bytes)| Event {
+                offset: line,
+                timestamp: None,
+                payload: Some(bytes),
+            }));
             for rejected in decoded.rejected.iter().take(20) {
-                say(&format!("note: {path}:{}: not counted: {} ({})", rejected.offset, rejected.detail, rejected.reason));
+                say(&format!(
+                    "note: {path}:{}: not counted: {} ({})",
+                    rejected.offset, rejected.detail, rejected.reason
+                ));
             }
             tables.insert(table.to_owned(), decoded.batch);
         }
@@ -84,7 +94,10 @@ impl Sql {
                 let message = error.strip_backtrace();
                 say(&format!("error: {}", message.lines().next().unwrap_or_default()));
                 if message.contains("readings") || message.contains("breaches") {
-                    say(&format!("note: looked for a Parquet store in {}; `tierwatch demo` makes one, --store names another", store.display()));
+                    say(&format!(
+                        "note: looked for a Parquet store in {}; `tierwatch demo` makes one, --store names another",
+                        store.display()
+                    ));
                 }
                 return Ok(ExitCode::from(FOUND));
             }
@@ -102,7 +115,12 @@ impl Sql {
     }
 }
 
-async fn query(sql: &str, catalog: Arc<Catalog>, tables: BTreeMap<String, RecordBatch>, store: &std::path::Path) -> datafusion::common::Result<Vec<RecordBatch>> {
+async fn query(
+    sql: &str,
+    catalog: Arc<Catalog>,
+    tables: BTreeMap<String, RecordBatch>,
+    store: &std::path::Path,
+) -> datafusion::common::Result<Vec<RecordBatch>> {
     let state = session(&catalog, Arc::new(Exploded { tables: tables.clone() }), &WindowCell::default())?;
     let context = SessionContext::new_with_state(state);
     for (name, batch) in tables {
@@ -114,6 +132,9 @@ async fn query(sql: &str, catalog: Arc<Catalog>, tables: BTreeMap<String, Record
             context.register_parquet(table, folder.display().to_string(), ParquetReadOptions::default()).await?;
         }
     }
-    let options = datafusion::execution::context::SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let options = datafusion::execution::context::SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false);
     context.sql_with_options(sql, options).await?.collect().await
 }

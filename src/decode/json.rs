@@ -3,7 +3,10 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, BooleanBuilder, Decimal128Builder, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder},
+    array::{
+        ArrayRef, BooleanBuilder, Decimal128Builder, Float64Builder, Int64Builder, RecordBatch, StringBuilder,
+        TimestampMillisecondBuilder,
+    },
     datatypes::{DataType, Schema},
 };
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -70,21 +73,28 @@ impl<'a> Rows<'a> {
         self.forget();
         let mut problem = None;
         let mut json = serde_json::Deserializer::from_slice(payload);
-        let outcome = json.deserialize_map(EventVisitor { rows: self, problem: &mut problem }).and_then(|()| json.end());
+        let outcome =
+            json.deserialize_map(EventVisitor { rows: self, problem: &mut problem }).and_then(|()| json.end());
         if let Some(problem) = problem {
             return Err(problem);
         }
         if let Err(error) = outcome {
             return Err(match error.classify() {
                 serde_json::error::Category::Data => Reason::new("not_an_object", "the event is JSON, but no object"),
-                _ if error.to_string().starts_with("recursion limit") => Reason::new("nested_too_deep", "the event is nested deeper than 128 levels"),
+                _ if error.to_string().starts_with("recursion limit") => {
+                    Reason::new("nested_too_deep", "the event is nested deeper than 128 levels")
+                }
                 _ => Reason::new("broken_json", format!("not JSON: {}", place(&error))),
             });
         }
         let absent = self.table.columns.iter().zip(&self.required).find(|(column, seen)| column.required && !**seen);
         match absent {
-            Some((column, _)) if column.name == self.table.event_time => Err(Reason::new("missing_event_time", format!("`{}` is missing", column.name))),
-            Some((column, _)) => Err(Reason::new("missing_column", format!("`{}` is required and missing", column.name))),
+            Some((column, _)) if column.name == self.table.event_time => {
+                Err(Reason::new("missing_event_time", format!("`{}` is missing", column.name)))
+            }
+            Some((column, _)) => {
+                Err(Reason::new("missing_column", format!("`{}` is required and missing", column.name)))
+            }
             None => Ok(()),
         }
     }
@@ -133,12 +143,15 @@ impl<'a> Rows<'a> {
                     Builder::Integer(mut builder) => Arc::new(builder.finish()),
                     Builder::Number(mut builder) => Arc::new(builder.finish()),
                     Builder::Boolean(mut builder) => Arc::new(builder.finish()),
-                    Builder::Decimal(mut builder, precision, scale) => Arc::new(builder.finish().with_data_type(DataType::Decimal128(precision, scale))),
+                    Builder::Decimal(mut builder, precision, scale) => {
+                        Arc::new(builder.finish().with_data_type(DataType::Decimal128(precision, scale)))
+                    }
                     Builder::Time(mut builder) => Arc::new(builder.finish()),
                 }
             })
             .collect();
-        RecordBatch::try_new(Arc::clone(schema), columns).unwrap_or_else(|error| unreachable!("the builders follow the schema: {error}"))
+        RecordBatch::try_new(Arc::clone(schema), columns)
+            .unwrap_or_else(|error| unreachable!("the builders follow the schema: {error}"))
     }
 }
 
@@ -173,7 +186,8 @@ impl<'de> Visitor<'de> for EventVisitor<'_, '_, '_> {
             };
             let column = &self.rows.table.columns[in_table];
             if std::mem::replace(&mut self.rows.required[in_table], true) {
-                self.problem.get_or_insert(Reason::new("duplicate_key", format!("`{name}` stands there more than once")));
+                self.problem
+                    .get_or_insert(Reason::new("duplicate_key", format!("`{name}` stands there more than once")));
             }
             let mut wrong = None;
             let cell = map.next_value_seed(CellSeed { column, wrong: &mut wrong })?;
@@ -198,18 +212,31 @@ impl<'de> Visitor<'de> for EventVisitor<'_, '_, '_> {
 /// Checks a value against the limits of its column.
 fn check(column: &Column, cell: &Cell, event_time: bool) -> Result<(), Reason> {
     let number = match cell {
-        Cell::Null if event_time => return Err(Reason::new("missing_event_time", format!("`{}` is null", column.name))),
-        Cell::Null if column.required => return Err(Reason::new("missing_column", format!("`{}` is required and null", column.name))),
+        Cell::Null if event_time => {
+            return Err(Reason::new("missing_event_time", format!("`{}` is null", column.name)));
+        }
+        Cell::Null if column.required => {
+            return Err(Reason::new("missing_column", format!("`{}` is required and null", column.name)));
+        }
         Cell::Text(text) if !column.allowed.is_empty() && !column.allowed.contains(text) => {
-            return Err(Reason::new("not_allowed", format!("`{}` is none of {}", column.name, column.allowed.join(", "))));
+            return Err(Reason::new(
+                "not_allowed",
+                format!("`{}` is none of {}", column.name, column.allowed.join(", ")),
+            ));
         }
         Cell::Number(value) => *value,
         #[expect(clippy::cast_precision_loss, reason = "limits of a schema are doubles")]
         Cell::Integer(value) => *value as f64,
         _ => return Ok(()),
     };
-    if !number.is_finite() || column.minimum.is_some_and(|least| number < least) || column.maximum.is_some_and(|most| number > most) {
-        let limits = [column.minimum.map(|least| format!("at least {least}")), column.maximum.map(|most| format!("at most {most}"))];
+    if !number.is_finite()
+        || column.minimum.is_some_and(|least| number < least)
+        || column.maximum.is_some_and(|most| number > most)
+    {
+        let limits = [
+            column.minimum.map(|least| format!("at least {least}")),
+            column.maximum.map(|most| format!("at most {most}")),
+        ];
         let limits: Vec<String> = limits.into_iter().flatten().collect();
         return Err(Reason::new("out_of_range", format!("`{}` must be {}", column.name, limits.join(" and "))));
     }
@@ -344,7 +371,12 @@ fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
     let fraction = fraction.trim_end_matches('0');
     let scale = usize::try_from(scale).ok()?;
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !plain(whole) || !plain(fraction) || fraction.len() > scale || whole.trim_start_matches('0').len() + scale > usize::from(precision) {
+    if whole.is_empty()
+        || !plain(whole)
+        || !plain(fraction)
+        || fraction.len() > scale
+        || whole.trim_start_matches('0').len() + scale > usize::from(precision)
+    {
         return None;
     }
     let value: i128 = format!("{whole}{fraction:0<scale$}").parse().ok()?;

@@ -93,7 +93,8 @@ impl Decoder {
         let wanted = |column: &&Column| used.contains(&column.name) || column.name == table.event_time;
         let columns: Vec<Column> = table.columns.iter().filter(wanted).cloned().collect();
         let time_at = columns.iter().position(|column| column.name == table.event_time).unwrap_or_default();
-        let fields = table.schema.fields().iter().filter(|field| columns.iter().any(|column| column.name == *field.name()));
+        let fields =
+            table.schema.fields().iter().filter(|field| columns.iter().any(|column| column.name == *field.name()));
         let schema = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
         Self { table: Arc::clone(table), columns, time_at, schema, limits }
     }
@@ -125,23 +126,37 @@ impl Decoder {
     }
 
     fn one(&self, rows: &mut json::Rows<'_>, event: Event<'_>) -> Result<Millis, Reason> {
-        let payload = event.payload.filter(|bytes| !bytes.is_empty()).ok_or_else(|| Reason::new("empty_value", "the record has no value"))?;
+        let payload = event
+            .payload
+            .filter(|bytes| !bytes.is_empty())
+            .ok_or_else(|| Reason::new("empty_value", "the record has no value"))?;
         if payload.len() > self.limits.event_bytes_max {
             let detail = format!("{} bytes; at most {} are read", payload.len(), self.limits.event_bytes_max);
             return Err(Reason::new("too_large", detail));
         }
         rows.read(payload)?;
-        let time = rows.time(self.time_at).ok_or_else(|| Reason::new("missing_event_time", format!("`{}` is missing", self.table.event_time)))?;
+        let time = rows
+            .time(self.time_at)
+            .ok_or_else(|| Reason::new("missing_event_time", format!("`{}` is missing", self.table.event_time)))?;
         if !YEARS.contains(&time) {
-            return Err(Reason::new("absurd_event_time", format!("{} is outside of 2000 to 2100", time::rfc3339(time))));
+            return Err(Reason::new(
+                "absurd_event_time",
+                format!("{} is outside of 2000 to 2100", time::rfc3339(time)),
+            ));
         }
         if let Some(record) = event.timestamp {
             let ahead = time.saturating_sub(record);
             if ahead > self.limits.ahead_ms_max {
-                return Err(Reason::new("too_far_ahead", format!("{} is {} ahead of its record's timestamp", time::rfc3339(time), time::span(ahead))));
+                return Err(Reason::new(
+                    "too_far_ahead",
+                    format!("{} is {} ahead of its record's timestamp", time::rfc3339(time), time::span(ahead)),
+                ));
             }
             if -ahead > self.limits.age_ms_max {
-                return Err(Reason::new("too_old", format!("{} is {} behind its record's timestamp", time::rfc3339(time), time::span(ahead))));
+                return Err(Reason::new(
+                    "too_old",
+                    format!("{} is {} behind its record's timestamp", time::rfc3339(time), time::span(ahead)),
+                ));
             }
         }
         rows.keep();

@@ -14,14 +14,19 @@ fn decoder() -> Decoder {
     let (catalog, problems) = catalog::load(&[source], &[]);
     assert!(problems.is_empty(), "{problems:?}");
     let used = ["service", "n", "x", "amount"].map(str::to_owned).into();
-    Decoder::new(&catalog.tables["t"], &used, Limits { event_bytes_max: 1000, ahead_ms_max: 3_600_000, age_ms_max: 86_400_000 })
+    Decoder::new(
+        &catalog.tables["t"],
+        &used,
+        Limits { event_bytes_max: 1000, ahead_ms_max: 3_600_000, age_ms_max: 86_400_000 },
+    )
 }
 
 const NOW: i64 = 1_700_000_000_000;
 
 fn reason(payload: &[u8]) -> Option<&'static str> {
     let event = Event { offset: 7, timestamp: Some(NOW), payload: Some(payload) };
-    let good = Event { offset: 8, timestamp: Some(NOW), payload: Some(br#"{"event_time": 1700000000000, "service": "b"}"#) };
+    let good =
+        Event { offset: 8, timestamp: Some(NOW), payload: Some(br#"{"event_time": 1700000000000, "service": "b"}"#) };
     let decoded = decoder().decode([event, good]);
     assert_eq!(decoded.offsets.last(), Some(&8), "the event after a broken one counts");
     decoded.rejected.first().map(|rejected| rejected.reason)
@@ -29,7 +34,8 @@ fn reason(payload: &[u8]) -> Option<&'static str> {
 
 #[test]
 fn each_kind_of_broken_event_has_its_reason() {
-    let deep = format!(r#"{{"event_time": 1700000000000, "service": "a", "other": {}{}}}"#, "[".repeat(200), "]".repeat(200));
+    let deep =
+        format!(r#"{{"event_time": 1700000000000, "service": "a", "other": {}{}}}"#, "[".repeat(200), "]".repeat(200));
     let large = format!(r#"{{"event_time": 1700000000000, "service": "{}"}}"#, "a".repeat(2000));
     for (payload, expected) in [
         (r#"{"event_time": 1700000000000, "service": "a"}"#, None),
@@ -70,7 +76,8 @@ fn each_kind_of_broken_event_has_its_reason() {
 
 #[test]
 fn values_arrive_as_they_were() {
-    let payload = br#"{"x": 0.25, "service": "a\nb", "amount": -12.5, "event_time": "2023-11-14T22:13:20.123Z", "n": 5}"#;
+    let payload =
+        br#"{"x": 0.25, "service": "a\nb", "amount": -12.5, "event_time": "2023-11-14T22:13:20.123Z", "n": 5}"#;
     let decoded = decoder().decode([Event { offset: 0, timestamp: None, payload: Some(payload) }]);
     assert_eq!(decoded.times, [NOW + 123]);
     let shown = arrow::util::pretty::pretty_format_batches(&[decoded.batch]).unwrap().to_string();

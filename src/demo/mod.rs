@@ -12,7 +12,6 @@ use std::{
 };
 
 use rdkafka::{
-
     mocking::MockCluster,
     producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer},
 };
@@ -70,7 +69,9 @@ fn files() -> Files {
         ("schemas/tables/requests.json", include_str!("../../schemas/tables/requests.json")),
         ("schemas/tables/node_metrics.json", include_str!("../../schemas/tables/node_metrics.json")),
     ];
-    let quick = |text: &str| text.replace("\"x-out-of-orderness\": \"5s\"", &format!("\"x-out-of-orderness\": \"{OUT_OF_ORDERNESS}\""));
+    let quick = |text: &str| {
+        text.replace("\"x-out-of-orderness\": \"5s\"", &format!("\"x-out-of-orderness\": \"{OUT_OF_ORDERNESS}\""))
+    };
     Files {
         rules: rules.iter().map(|(path, text)| source(path, text)).collect(),
         tables: tables.iter().map(|(path, text)| source(path, &quick(text))).collect(),
@@ -125,7 +126,8 @@ impl Demo {
         let mut generator = Generator::new(7, began, demo_incidents(began));
         while !shutdown.asked() && !running.ended() && until.is_none_or(|until| clock::now() < until) {
             for event in generator.advance(clock::now()).into_iter().filter(|event| tables.contains(event.table)) {
-                let record = BaseRecord::to(event.table).key(&event.key).payload(&event.json).timestamp(event.arrival_ms);
+                let record =
+                    BaseRecord::to(event.table).key(&event.key).payload(&event.json).timestamp(event.arrival_ms);
                 if let Err((error, _)) = producer.send(record) {
                     tracing::warn!(%error, "an event could not be sent");
                 }

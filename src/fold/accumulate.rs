@@ -140,7 +140,13 @@ impl Accumulation {
         let mut fields = vec![Field::new("pane", DataType::Int64, false)];
         fields.extend(plan.key_fields.iter().cloned());
         let groups = new_group_values(Arc::new(Schema::new(fields)), &GroupOrdering::None)?;
-        Ok(Self { accumulators: accumulators(plan)?, plan: Arc::clone(plan), groups, rows: Vec::new(), scratch: Vec::new() })
+        Ok(Self {
+            accumulators: accumulators(plan)?,
+            plan: Arc::clone(plan),
+            groups,
+            rows: Vec::new(),
+            scratch: Vec::new(),
+        })
     }
 
     /// How many states there are.
@@ -155,7 +161,8 @@ impl Accumulation {
 
     /// Adds events; `times` are their event times.
     pub fn update(&mut self, events: &RecordBatch, times: &[Millis]) -> Result<()> {
-        let panes: ArrayRef = Arc::new(times.iter().map(|time| pane_start(*time, self.plan.pane_ms)).collect::<Int64Array>());
+        let panes: ArrayRef =
+            Arc::new(times.iter().map(|time| pane_start(*time, self.plan.pane_ms)).collect::<Int64Array>());
         let (events, panes) = match &self.plan.filter {
             None => (events.clone(), panes),
             Some(filter) => {
@@ -207,7 +214,11 @@ impl Accumulation {
 fn states_batch(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
     let mut cast = Vec::with_capacity(columns.len());
     for (column, field) in columns.into_iter().zip(schema.fields()) {
-        cast.push(if column.data_type() == field.data_type() { column } else { arrow::compute::cast(&column, field.data_type())? });
+        cast.push(if column.data_type() == field.data_type() {
+            column
+        } else {
+            arrow::compute::cast(&column, field.data_type())?
+        });
     }
     Ok(RecordBatch::try_new(Arc::clone(schema), cast)?)
 }
@@ -245,8 +256,11 @@ fn merge(plan: &FoldPlan, batches: &[RecordBatch], aggregates: &[usize]) -> Resu
         // Without keys there is always one row; an aggregate over nothing needs to know that there is a group.
         rows.push(0);
         for at in aggregates {
-            let empty: Vec<ArrayRef> =
-                plan.computed[*at].state.clone().map(|column| arrow::array::new_empty_array(plan.states.field(column).data_type())).collect();
+            let empty: Vec<ArrayRef> = plan.computed[*at]
+                .state
+                .clone()
+                .map(|column| arrow::array::new_empty_array(plan.states.field(column).data_type()))
+                .collect();
             accumulators[*at].merge_batch(&empty, &[], 1)?;
         }
     }
@@ -278,7 +292,12 @@ pub fn consolidate(plan: &FoldPlan, pane: Millis, batches: &[RecordBatch]) -> Re
 
 /// The finished results of a window from the states of its panes, with how many events it holds: keys, then the
 /// given aggregates, as `result` has them.
-pub fn finish(plan: &FoldPlan, batches: &[RecordBatch], aggregates: &[usize], result: &SchemaRef) -> Result<RecordBatch> {
+pub fn finish(
+    plan: &FoldPlan,
+    batches: &[RecordBatch],
+    aggregates: &[usize],
+    result: &SchemaRef,
+) -> Result<RecordBatch> {
     let mut merged = merge(plan, batches, aggregates)?;
     let mut columns = merged.keys;
     for at in aggregates {
@@ -292,13 +311,21 @@ pub fn finish(plan: &FoldPlan, batches: &[RecordBatch], aggregates: &[usize], re
 }
 
 /// The results of groups that have no events: what `count(*)` and the others say of nothing.
-pub fn finish_nothing(plan: &FoldPlan, keys: Vec<ArrayRef>, aggregates: &[usize], result: &SchemaRef) -> Result<RecordBatch> {
+pub fn finish_nothing(
+    plan: &FoldPlan,
+    keys: Vec<ArrayRef>,
+    aggregates: &[usize],
+    result: &SchemaRef,
+) -> Result<RecordBatch> {
     let rows = keys.first().map_or(1, Array::len);
     let mut accumulators = accumulators(plan)?;
     let mut columns = keys;
     for at in aggregates {
-        let empty: Vec<ArrayRef> =
-            plan.computed[*at].state.clone().map(|column| arrow::array::new_empty_array(plan.states.field(column).data_type())).collect();
+        let empty: Vec<ArrayRef> = plan.computed[*at]
+            .state
+            .clone()
+            .map(|column| arrow::array::new_empty_array(plan.states.field(column).data_type()))
+            .collect();
         accumulators[*at].merge_batch(&empty, &[], rows)?;
         columns.push(accumulators[*at].evaluate(EmitTo::All)?);
     }

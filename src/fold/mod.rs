@@ -132,7 +132,13 @@ impl Folder {
 
     /// Folds events of one partition, which follow those before; `next` is the position after them. Sections that
     /// close on the way are added to `out`; the events that do not count are answered.
-    pub fn fold<'a>(&mut self, source: &Source, events: impl IntoIterator<Item = Event<'a>>, next: i64, out: &mut Vec<Folded>) -> Result<Vec<Rejected>> {
+    pub fn fold<'a>(
+        &mut self,
+        source: &Source,
+        events: impl IntoIterator<Item = Event<'a>>,
+        next: i64,
+        out: &mut Vec<Folded>,
+    ) -> Result<Vec<Rejected>> {
         let (Some(intake), Some(partition)) = (self.intakes.get(&source.table), self.partitions.get_mut(source)) else {
             return Ok(Vec::new());
         };
@@ -225,7 +231,11 @@ impl Folder {
             }
             for (sections, rows) in out.iter_mut().zip(rows).filter(|(_, rows)| !rows.is_empty()) {
                 let batch = take_record_batch(&all, &UInt32Array::from(rows))?;
-                sections.partials.push(Partials { fold: plan.fingerprint.clone(), aggregates: plan.aggregates.clone(), batch });
+                sections.partials.push(Partials {
+                    fold: plan.fingerprint.clone(),
+                    aggregates: plan.aggregates.clone(),
+                    batch,
+                });
             }
         }
         Ok(out)

@@ -156,8 +156,10 @@ impl Stage {
         let topic = self.topics.remove(source);
         self.silent.remove(source);
         self.at_end.remove(source);
-        self.ready.retain(|folded| folded.section.table != source.table || folded.section.partition != source.partition);
-        self.dead_letters.retain(|letter| Some(&letter.topic) != topic.as_ref() || letter.partition != source.partition);
+        self.ready
+            .retain(|folded| folded.section.table != source.table || folded.section.partition != source.partition);
+        self.dead_letters
+            .retain(|letter| Some(&letter.topic) != topic.as_ref() || letter.partition != source.partition);
         self.folder.end(source);
     }
 
@@ -171,10 +173,20 @@ impl Stage {
         let (Some(last), Some(topic)) = (messages.last(), self.topics.get(source)) else { return Ok(()) };
         self.at_end.remove(source);
         self.events += u64::try_from(messages.len()).unwrap_or_default();
-        let events = messages.iter().map(|message| Event { offset: message.offset, timestamp: message.timestamp, payload: message.payload });
+        let events = messages.iter().map(|message| Event {
+            offset: message.offset,
+            timestamp: message.timestamp,
+            payload: message.payload,
+        });
         for rejected in self.folder.fold(source, events, last.offset + 1, &mut self.ready)? {
             if let Ok(at) = messages.binary_search_by_key(&rejected.offset, |message| message.offset) {
-                self.dead_letters.push(dead_letter(topic, source.partition, &messages[at], rejected.reason, rejected.detail));
+                self.dead_letters.push(dead_letter(
+                    topic,
+                    source.partition,
+                    &messages[at],
+                    rejected.reason,
+                    rejected.detail,
+                ));
             }
         }
         Ok(())
@@ -193,7 +205,9 @@ impl Stage {
     pub fn due(&mut self, now: Millis) -> std::result::Result<Option<Transaction>, StageError> {
         let spoken = self.silent.is_empty();
         let tick = now - self.ticked_ms >= TICK_MS && !self.at_end.is_empty();
-        let open = !self.ready.is_empty() || !self.dead_letters.is_empty() || self.topics.keys().any(|source| self.folder.has_open(source));
+        let open = !self.ready.is_empty()
+            || !self.dead_letters.is_empty()
+            || self.topics.keys().any(|source| self.folder.has_open(source));
         let interval = now - self.flushed_ms >= self.interval_ms;
         if spoken && self.ready.len() < SECTIONS_MAX && !(interval && (open || tick)) {
             return Ok(None);
@@ -217,7 +231,12 @@ impl Stage {
             self.ticked_ms = now;
         }
         self.silent.clear();
-        let mut transaction = Transaction { dead_letters: std::mem::take(&mut self.dead_letters), offsets, events: std::mem::take(&mut self.events), records: Vec::new() };
+        let mut transaction = Transaction {
+            dead_letters: std::mem::take(&mut self.dead_letters),
+            offsets,
+            events: std::mem::take(&mut self.events),
+            records: Vec::new(),
+        };
         self.encode(&folded, &mut transaction.records)?;
         Ok(Some(transaction))
     }

@@ -78,7 +78,11 @@ impl Active {
         Self::with(record, set, &problems)
     }
 
-    fn with(record: RuleSetRecord, set: RuleSet, problems: &[crate::rules::diagnostics::Diagnostic]) -> std::result::Result<Self, String> {
+    fn with(
+        record: RuleSetRecord,
+        set: RuleSet,
+        problems: &[crate::rules::diagnostics::Diagnostic],
+    ) -> std::result::Result<Self, String> {
         if let Some(problem) = problems.iter().find(|problem| problem.severity == Severity::Error) {
             return Err(format!("{}: {}", problem.source.path, problem.message));
         }
@@ -125,11 +129,25 @@ pub(crate) struct RuleState {
 impl Judge {
     /// A partition about which nothing is known.
     pub fn new(partition: i32) -> Self {
-        Self { partition, rules: None, chain: Chain::default(), panes: BTreeMap::new(), states: BTreeMap::new(), changed: BTreeSet::new() }
+        Self {
+            partition,
+            rules: None,
+            chain: Chain::default(),
+            panes: BTreeMap::new(),
+            states: BTreeMap::new(),
+            changed: BTreeSet::new(),
+        }
     }
 
     /// Takes one record of the log, appended at `append_ms`.
-    pub fn step(&mut self, record: Record, append_ms: Millis, mode: Mode, compiled: &mut Compiled, out: &mut Vec<Output>) -> Result<()> {
+    pub fn step(
+        &mut self,
+        record: Record,
+        append_ms: Millis,
+        mode: Mode,
+        compiled: &mut Compiled,
+        out: &mut Vec<Output>,
+    ) -> Result<()> {
         match record {
             Record::RuleSet(record) => {
                 self.switch(&record, mode, compiled, out);
@@ -160,7 +178,8 @@ impl Judge {
                         if let Some(state) = self.states.get_mut(&rule.header.name) {
                             state.fenced = None;
                             // Another slide has other window ends.
-                            state.next_end = state.next_end.map(|end| first_end_after(end - rule.slide_ms, new.slide_ms));
+                            state.next_end =
+                                state.next_end.map(|end| first_end_after(end - rule.slide_ms, new.slide_ms));
                         }
                     }
                     Some(_) => {}
@@ -195,7 +214,9 @@ impl Judge {
         let Sections { mut computed, sections, partials, .. } = sections;
         // A fold counts as computed only with the aggregates that the rules in force ask of it.
         let plans = self.rules.as_ref().map(|active| &active.plans);
-        computed.retain(|fold, aggregates| plans.and_then(|plans| plans.get(fold)).is_some_and(|plan| plan.aggregates == *aggregates));
+        computed.retain(|fold, aggregates| {
+            plans.and_then(|plans| plans.get(fold)).is_some_and(|plan| plan.aggregates == *aggregates)
+        });
         let rows = by_section(&partials, sections.len())?;
         for (section, rows) in sections.iter().zip(rows) {
             match self.chain.link(section) {
@@ -208,8 +229,13 @@ impl Judge {
                     if hole {
                         out.push(Output::Notice(Notice::Hole { section: describe(section) }));
                     }
+                    let mut late = BTreeMap::new();
                     for (at, states) in rows {
-                        self.merge(&partials[at], &states, out)?;
+                        self.merge(&partials[at], &states, &mut late)?;
+                    }
+                    for (rule, events) in late {
+                        self.states.entry(rule.clone()).or_default().late += events;
+                        out.push(Output::Notice(Notice::Late { rule, events }));
                     }
                     self.chain.accept(section, &computed, append_ms, |table| {
                         let set = &self.rules.as_ref()?.set;
@@ -223,7 +249,8 @@ impl Judge {
     }
 
     /// Adds states to the panes they belong to. What only closed windows would have seen is counted as late.
-    fn merge(&mut self, partials: &Partials, states: &RecordBatch, out: &mut Vec<Output>) -> Result<()> {
+    /// A rule that reads the same events through several folds counts them once.
+    fn merge(&mut self, partials: &Partials, states: &RecordBatch, lates: &mut BTreeMap<String, i64>) -> Result<()> {
         let Some(active) = &self.rules else { return Ok(()) };
         let Some(store) = self.panes.get_mut(&partials.fold) else { return Ok(()) };
         let plan = Arc::clone(store.plan());
@@ -238,22 +265,32 @@ impl Judge {
             .set
             .rules
             .iter()
-            .flat_map(|rule| rule.folds.iter().filter(|fold| fold.spec.fingerprint() == partials.fold).map(move |fold| (rule, fold)))
+            .flat_map(|rule| {
+                rule.folds.iter().filter(|fold| fold.spec.fingerprint() == partials.fold).map(move |fold| (rule, fold))
+            })
             .filter_map(|(rule, fold)| {
                 let next = self.states.get(&rule.header.name)?.next_end?;
                 // Panes before `kept` are in no open window; panes before `whole` were in one that has closed.
                 Some((rule, next - fold.hop.reach_ms(), fold.hop.window(next - rule.slide_ms).1))
             })
             .collect();
-        let everybody = active.set.rules.iter().filter(|rule| rule.folds.iter().any(|fold| fold.spec.fingerprint() == partials.fold)).count();
-        let kept = if users.len() < everybody { Millis::MIN } else { users.iter().map(|(_, kept, _)| *kept).min().unwrap_or(Millis::MIN) };
+        let everybody = active
+            .set
+            .rules
+            .iter()
+            .filter(|rule| rule.folds.iter().any(|fold| fold.spec.fingerprint() == partials.fold))
+            .count();
+        let kept = if users.len() < everybody {
+            Millis::MIN
+        } else {
+            users.iter().map(|(_, kept, _)| *kept).min().unwrap_or(Millis::MIN)
+        };
         for (rule, _, whole) in &users {
-            let late: i64 = panes.iter().zip(rows.values()).filter(|(pane, _)| *pane < whole).map(|(_, rows)| rows).sum();
+            let late: i64 =
+                panes.iter().zip(rows.values()).filter(|(pane, _)| *pane < whole).map(|(_, rows)| rows).sum();
             if late > 0 {
-                if let Some(state) = self.states.get_mut(&rule.header.name) {
-                    state.late += late;
-                }
-                out.push(Output::Notice(Notice::Late { rule: rule.header.name.clone(), events: late }));
+                let known = lates.entry(rule.header.name.clone()).or_default();
+                *known = late.max(*known);
             }
         }
         let mut by_pane: BTreeMap<Millis, Vec<u32>> = BTreeMap::new();
@@ -294,12 +331,17 @@ impl Judge {
                 if mode == Mode::Live && state.fenced.is_none() {
                     let whole = rule.folds.iter().all(|fold| {
                         let (start, _) = fold.hop.window(end);
-                        self.chain.whole_since(&fold.spec.table.name, &fold.spec.fingerprint()).is_some_and(|since| since <= start)
+                        self.chain
+                            .whole_since(&fold.spec.table.name, &fold.spec.fingerprint())
+                            .is_some_and(|since| since <= start)
                     });
                     let changed = &mut self.changed;
                     if let Err(error) = windows::evaluate(rule, end, whole, &self.panes, state, changed, out) {
                         let reason = error.strip_backtrace().trim_start_matches("Execution error: ").to_owned();
-                        out.push(Output::Notice(Notice::Fenced { rule: rule.header.name.clone(), reason: reason.clone() }));
+                        out.push(Output::Notice(Notice::Fenced {
+                            rule: rule.header.name.clone(),
+                            reason: reason.clone(),
+                        }));
                         windows::fenced(rule, end, &reason, out);
                         state.fenced = Some(reason);
                     }
@@ -371,7 +413,11 @@ impl Judge {
 
     /// Late events by rule.
     pub fn late(&self) -> BTreeMap<&str, i64> {
-        self.states.iter().filter(|(_, state)| state.late > 0).map(|(name, state)| (name.as_str(), state.late)).collect()
+        self.states
+            .iter()
+            .filter(|(_, state)| state.late > 0)
+            .map(|(name, state)| (name.as_str(), state.late))
+            .collect()
     }
 
     /// The rule set in force.

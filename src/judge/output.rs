@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{
-        ArrayRef, BooleanArray, Float64Array, Float64Builder, Int32Array, Int64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
-        TimestampMillisecondArray, UInt64Array,
+        ArrayRef, BooleanArray, Float64Array, Float64Builder, Int32Array, Int64Array, MapBuilder, MapFieldNames,
+        RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray, UInt64Array,
     },
     datatypes::{DataType, Field, Schema},
 };
@@ -230,13 +230,18 @@ pub enum Notice {
 impl std::fmt::Display for Notice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Late { rule, events } => write!(f, "{events} late events for closed windows of {rule}"),
+            Self::Late { rule, events } => write!(f, "late events for closed windows of {rule}: {events}"),
             Self::Known { section } => write!(f, "dropped {section}: it was counted before"),
             Self::Refused { section } => write!(f, "refused {section}: a part of it was counted before"),
             Self::Hole { section } => write!(f, "waiting for {section}: later positions are there, these are not"),
-            Self::Lost { section } => write!(f, "{section} is lost: the source no longer has it; windows over it are partial"),
+            Self::Lost { section } => {
+                write!(f, "{section} is lost: the source no longer has it; windows over it are partial")
+            }
             Self::Fenced { rule, reason } => write!(f, "rule {rule} is fenced off until it changes: {reason}"),
-            Self::SnapshotTooLarge { bytes } => write!(f, "a snapshot of {bytes} bytes was not written; recovery replays from the one before, so keep the partials topic for longer"),
+            Self::SnapshotTooLarge { bytes } => write!(
+                f,
+                "a snapshot of {bytes} bytes was not written; recovery replays from the one before, so keep the partials topic for longer"
+            ),
             Self::RuleSet { hash, rules } => write!(f, "rule set {hash} with {rules} rules is in force"),
             Self::RuleSetRefused { reason } => write!(f, "a rule set in the log was refused: {reason}"),
         }
@@ -258,8 +263,12 @@ impl Output {
     /// The place of a reading or breach event in window order: window end, rule, series.
     pub fn order(&self) -> Option<(Millis, String, String)> {
         match self {
-            Self::Reading(reading) => Some((reading.window_end, reading.rule.header.name.clone(), reading.series.to_string())),
-            Self::Breach(event) => Some((parse_rfc3339(&event.window_end)?, event.rule.clone(), canonical(event.series.clone()))),
+            Self::Reading(reading) => {
+                Some((reading.window_end, reading.rule.header.name.clone(), reading.series.to_string()))
+            }
+            Self::Breach(event) => {
+                Some((parse_rfc3339(&event.window_end)?, event.rule.clone(), canonical(event.series.clone())))
+            }
             Self::Notice(_) => None,
         }
     }
@@ -283,12 +292,15 @@ pub struct ReadingsHeader {
 
 /// Readings as one Arrow block, as the store has them.
 pub fn readings_batch(readings: &[&Reading], partition: i32) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let text = |f: &dyn Fn(&Reading) -> String| -> ArrayRef { Arc::new(readings.iter().map(|r| Some(f(r))).collect::<StringArray>()) };
+    let text = |f: &dyn Fn(&Reading) -> String| -> ArrayRef {
+        Arc::new(readings.iter().map(|r| Some(f(r))).collect::<StringArray>())
+    };
     let time = |f: &dyn Fn(&Reading) -> Millis| -> ArrayRef {
         Arc::new(readings.iter().map(|r| Some(f(r))).collect::<TimestampMillisecondArray>().with_timezone("UTC"))
     };
     let texts = |f: &dyn Fn(&Reading) -> Vec<(String, String)>| -> Result<ArrayRef, arrow::error::ArrowError> {
-        let mut map = MapBuilder::new(Some(map_names()), StringBuilder::new(), StringBuilder::new()).with_values_field(Field::new("values", DataType::Utf8, false));
+        let mut map = MapBuilder::new(Some(map_names()), StringBuilder::new(), StringBuilder::new())
+            .with_values_field(Field::new("values", DataType::Utf8, false));
         for reading in readings {
             for (name, value) in f(reading) {
                 map.keys().append_value(name);
@@ -298,7 +310,8 @@ pub fn readings_batch(readings: &[&Reading], partition: i32) -> Result<RecordBat
         }
         Ok(Arc::new(map.finish()))
     };
-    let mut measures = MapBuilder::new(Some(map_names()), StringBuilder::new(), Float64Builder::new()).with_values_field(Field::new("values", DataType::Float64, false));
+    let mut measures = MapBuilder::new(Some(map_names()), StringBuilder::new(), Float64Builder::new())
+        .with_values_field(Field::new("values", DataType::Float64, false));
     for reading in readings {
         for (name, value) in &reading.measures {
             if let Some(value) = value {
@@ -325,11 +338,17 @@ pub fn readings_batch(readings: &[&Reading], partition: i32) -> Result<RecordBat
         ("unjudged", text(&|r| r.unjudged.unwrap_or_default().into())),
         ("partial", Arc::new(readings.iter().map(|r| Some(r.unjudged == Some("partial"))).collect::<BooleanArray>())),
         ("measures", Arc::new(measures.finish())),
-        ("labels", texts(&|r| r.labels.iter().filter_map(|(name, text)| Some((name.clone(), text.clone()?))).collect())?),
+        (
+            "labels",
+            texts(&|r| r.labels.iter().filter_map(|(name, text)| Some((name.clone(), text.clone()?))).collect())?,
+        ),
         ("unit", text(&|r| r.rule.header.unit.clone())),
         ("partition", Arc::new(Int32Array::from(vec![partition; readings.len()]))),
     ];
-    let fields: Vec<Field> = columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), ["value", "samples"].contains(name))).collect();
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, array)| Field::new(*name, array.data_type().clone(), ["value", "samples"].contains(name)))
+        .collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, array)| array).collect())
 }
 

@@ -115,11 +115,18 @@ const SEVERE: [Level; 2] = [Level::Warning, Level::Critical];
 
 impl SeriesState {
     /// A reading at window end `end`; `level` is `None` where it is not judged.
-    pub fn reading(&mut self, who: Identity<'_>, header: &Header, slide_ms: i64, end: Millis, level: Option<Level>) -> Option<Change> {
+    pub fn reading(
+        &mut self,
+        who: Identity<'_>,
+        header: &Header,
+        slide_ms: i64,
+        end: Millis,
+        level: Option<Level>,
+    ) -> Option<Change> {
         let silent = self.silent_since.take();
         self.silence_told = false;
         let level = level?;
-        let gap = silent.map_or(0, |last| end - last);
+        let gap = if header.no_data.silence == Silence::Zero { 0 } else { silent.map_or(0, |last| end - last) };
         for (at, severe) in SEVERE.into_iter().enumerate() {
             let wait = header.for_ms.get(&severe).copied().unwrap_or(0);
             if gap > slide_ms && wait > 0 && gap >= wait {
@@ -153,9 +160,35 @@ impl SeriesState {
         self.turn(who, header, end, since, state, "")
     }
 
+    /// A reading over no events, for a rule to which silence is zero: judged as any other, but the series is silent.
+    pub fn zero(
+        &mut self,
+        who: Identity<'_>,
+        header: &Header,
+        slide_ms: i64,
+        end: Millis,
+        level: Option<Level>,
+    ) -> Option<Change> {
+        let last = self.silent_since.take().unwrap_or(end - slide_ms);
+        let change = self.reading(who, header, slide_ms, end, level);
+        self.silent_since = Some(last);
+        change
+    }
+
+    /// True where a series has been silent for so long by window end `end` that it is to be forgotten.
+    pub fn forgettable(&self, header: &Header, end: Millis) -> bool {
+        self.silent_since.is_some_and(|last| end - last >= header.no_data.forget_ms)
+    }
+
     /// A window without a reading at window end `end`. `None` where nothing is to be told; the second part is true
     /// where the series is to be forgotten.
-    pub fn silence(&mut self, who: Identity<'_>, header: &Header, slide_ms: i64, end: Millis) -> (Option<Change>, bool) {
+    pub fn silence(
+        &mut self,
+        who: Identity<'_>,
+        header: &Header,
+        slide_ms: i64,
+        end: Millis,
+    ) -> (Option<Change>, bool) {
         let last = *self.silent_since.get_or_insert(end - slide_ms);
         let silent_ms = end - last;
         if silent_ms >= header.no_data.forget_ms {
@@ -180,7 +213,14 @@ impl SeriesState {
         self.turn(who, header, end, end, Level::Healthy, reason)
     }
 
-    fn turn_level(&mut self, who: Identity<'_>, header: &Header, end: Millis, since: Millis, level: Level) -> Option<Change> {
+    fn turn_level(
+        &mut self,
+        who: Identity<'_>,
+        header: &Header,
+        end: Millis,
+        since: Millis,
+        level: Level,
+    ) -> Option<Change> {
         self.level = Some(level);
         for (at, severe) in SEVERE.into_iter().enumerate() {
             let holds = level >= severe;
@@ -190,7 +230,15 @@ impl SeriesState {
         self.turn(who, header, end, since, level, "no_data")
     }
 
-    fn turn(&mut self, who: Identity<'_>, header: &Header, end: Millis, since: Millis, state: Level, reason: &'static str) -> Option<Change> {
+    fn turn(
+        &mut self,
+        who: Identity<'_>,
+        header: &Header,
+        end: Millis,
+        since: Millis,
+        state: Level,
+        reason: &'static str,
+    ) -> Option<Change> {
         let previous = std::mem::replace(&mut self.state, state);
         let happened = match (previous, state) {
             (before, now) if before == now => return self.repeat(header, end),
@@ -240,7 +288,9 @@ mod tests {
     const WHO: Identity<'static> = Identity { rule: "r", series: "{}" };
 
     fn header(extra: &str) -> Header {
-        let text = format!("/*\nname: r\ntier: data\nlevels: {{warning: value > 1, critical: value > 2}}\n{extra}\n*/ SELECT 1");
+        let text = format!(
+            "/*\nname: r\ntier: data\nlevels: {{warning: value > 1, critical: value > 2}}\n{extra}\n*/ SELECT 1"
+        );
         header::split(&Arc::new(Source { path: "r.sql".into(), text })).unwrap().header
     }
 
@@ -315,8 +365,14 @@ mod tests {
         let run = || {
             let mut series = SeriesState::default();
             let mut ids = Vec::new();
-            for (end, level) in [(10, Level::Warning), (20, Level::Critical), (30, Level::Healthy), (40, Level::Warning)] {
-                ids.extend(series.reading(WHO, &header, 10, end, Some(level)).map(|change| (change.episode.id.clone(), change.event_id(WHO))));
+            for (end, level) in
+                [(10, Level::Warning), (20, Level::Critical), (30, Level::Healthy), (40, Level::Warning)]
+            {
+                ids.extend(
+                    series
+                        .reading(WHO, &header, 10, end, Some(level))
+                        .map(|change| (change.episode.id.clone(), change.event_id(WHO))),
+                );
             }
             ids
         };

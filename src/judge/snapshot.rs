@@ -87,7 +87,10 @@ impl Judge {
         }
         let states = self.states.iter().map(|(name, state)| {
             let RuleState { next_end, late, fenced, series } = state;
-            (name.clone(), RuleHeader { next_end: *next_end, late: *late, fenced: fenced.clone(), series: series.clone() })
+            (
+                name.clone(),
+                RuleHeader { next_end: *next_end, late: *late, fenced: fenced.clone(), series: series.clone() },
+            )
         });
         let header = Header {
             position,
@@ -106,7 +109,8 @@ impl Judge {
     /// Reads a snapshot; answers with the position at which replay begins.
     pub fn from_snapshot(bytes: &[u8], compiled: &mut Compiled) -> Result<(Self, i64), SnapshotError> {
         let (header, mut rest) = open::<Header>(bytes)?;
-        let rules: Option<Active> = header.rules.as_ref().map(|record| compiled.get(record)).transpose().map_err(SnapshotError::Rules)?;
+        let rules: Option<Active> =
+            header.rules.as_ref().map(|record| compiled.get(record)).transpose().map_err(SnapshotError::Rules)?;
         let mut judge = Self::new(header.partition);
         judge.chain = header.chain;
         for (fingerprint, plan) in rules.iter().flat_map(|active| &active.plans) {
@@ -118,7 +122,8 @@ impl Judge {
             };
             rest = after;
             let batch = read_ipc(blob)?;
-            let start = batch.column(0).as_primitive_opt::<Int64Type>().and_then(|panes| panes.values().first().copied());
+            let start =
+                batch.column(0).as_primitive_opt::<Int64Type>().and_then(|panes| panes.values().first().copied());
             if let (Some(start), Some(store)) = (start, judge.panes.get_mut(&pane.fold)) {
                 store.add(start, batch)?;
             }

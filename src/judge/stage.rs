@@ -63,7 +63,9 @@ impl Recorded {
         match key {
             SNAPSHOT => self.snapshot = value.map(<[u8]>::to_vec),
             PROGRESS => self.progress = value.map(serde_json::from_slice).transpose().map_err(damaged)?,
-            _ => _ = self.series.insert(key.to_owned(), value.map(serde_json::from_slice).transpose().map_err(damaged)?),
+            _ => {
+                _ = self.series.insert(key.to_owned(), value.map(serde_json::from_slice).transpose().map_err(damaged)?)
+            }
         }
         Ok(())
     }
@@ -114,14 +116,20 @@ pub struct Stage {
 impl Stage {
     /// A loop that writes a snapshot of each partition every so often.
     pub fn new(snapshot_interval_ms: i64) -> Self {
-        Self { partitions: BTreeMap::new(), compiled: Compiled::default(), snapshot_interval_ms, committed_ms: Millis::MIN / 2 }
+        Self {
+            partitions: BTreeMap::new(),
+            compiled: Compiled::default(),
+            snapshot_interval_ms,
+            committed_ms: Millis::MIN / 2,
+        }
     }
 
     /// A partition is ours; `recorded` is what its state topic holds and `start` where its log begins. Answers with
     /// the position to read from.
     pub fn begin(&mut self, partition: i32, recorded: Recorded, start: i64, now: Millis) -> Result<i64, StageError> {
         let (mut judge, position) = match &recorded.snapshot {
-            Some(bytes) => Judge::from_snapshot(bytes, &mut self.compiled).map_err(|error| StageError::Snapshot { partition, error })?,
+            Some(bytes) => Judge::from_snapshot(bytes, &mut self.compiled)
+                .map_err(|error| StageError::Snapshot { partition, error })?,
             None => (Judge::new(partition), start),
         };
         for (key, state) in recorded.series {
@@ -131,7 +139,15 @@ impl Stage {
         }
         let progress = recorded.progress.unwrap_or_default();
         let position = position.max(start);
-        let assigned = Assigned { judge, position, replay_until: progress.position, progress, told: BTreeMap::new(), pending: Vec::new(), snapshot_ms: now };
+        let assigned = Assigned {
+            judge,
+            position,
+            replay_until: progress.position,
+            progress,
+            told: BTreeMap::new(),
+            pending: Vec::new(),
+            snapshot_ms: now,
+        };
         self.partitions.insert(partition, assigned);
         Ok(position)
     }
@@ -165,7 +181,10 @@ impl Stage {
 
     /// What is due at `now`.
     pub fn due(&mut self, now: Millis) -> Result<Option<Transaction>, StageError> {
-        let published = self.partitions.values().any(|assigned| assigned.pending.iter().any(|output| !matches!(output, Output::Notice(_))));
+        let published = self
+            .partitions
+            .values()
+            .any(|assigned| assigned.pending.iter().any(|output| !matches!(output, Output::Notice(_))));
         if !published && now - self.committed_ms < COMMIT_MS {
             return Ok(None);
         }
@@ -190,7 +209,13 @@ impl Stage {
 }
 
 impl Assigned {
-    fn publish(&mut self, partition: i32, now: Millis, snapshot_interval_ms: i64, transaction: &mut Transaction) -> Result<(), StageError> {
+    fn publish(
+        &mut self,
+        partition: i32,
+        now: Millis,
+        snapshot_interval_ms: i64,
+        transaction: &mut Transaction,
+    ) -> Result<(), StageError> {
         if self.position <= self.progress.position {
             // Still replaying what was published before.
             return Ok(());
@@ -211,7 +236,9 @@ impl Assigned {
             let mut blocks: Vec<&[Box<Reading>]> = readings.chunks(READINGS_MAX).collect();
             let last = blocks.pop().unwrap_or_default();
             // How far windows are closed is said with the last block, so that none is shown before it is whole.
-            for (block, progress) in blocks.into_iter().map(|block| (block, BTreeMap::new())).chain([(last, progress.clone())]) {
+            for (block, progress) in
+                blocks.into_iter().map(|block| (block, BTreeMap::new())).chain([(last, progress.clone())])
+            {
                 self.progress.readings += 1;
                 let header = ReadingsHeader { partition, ordinal: self.progress.readings, progress };
                 let rows: Vec<&Reading> = block.iter().map(AsRef::as_ref).collect();
@@ -221,11 +248,15 @@ impl Assigned {
         }
         transaction.shown.extend(readings.into_iter().map(|reading| *reading));
         for (rule, series, state) in self.judge.take_changed() {
-            let value = state.map(|state| serde_json::to_vec(&state)).transpose().map_err(|error| FormatError::Damaged(error.to_string()))?;
+            let value = state
+                .map(|state| serde_json::to_vec(&state))
+                .transpose()
+                .map_err(|error| FormatError::Damaged(error.to_string()))?;
             transaction.state.push((partition, series_key(&rule, &series), value));
         }
         if now - self.snapshot_ms >= snapshot_interval_ms {
-            let bytes = self.judge.snapshot(self.position).map_err(|error| StageError::Snapshot { partition, error })?;
+            let bytes =
+                self.judge.snapshot(self.position).map_err(|error| StageError::Snapshot { partition, error })?;
             self.snapshot_ms = now;
             if bytes.len() <= SNAPSHOT_BYTES_MAX {
                 transaction.state.push((partition, SNAPSHOT.to_owned(), Some(bytes)));

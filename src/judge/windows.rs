@@ -8,7 +8,7 @@ use std::{
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch},
     compute::{SortColumn, cast, concat_batches, lexsort_to_indices, take_record_batch},
-    datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimestampMillisecondType},
+    datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMillisecondType},
     util::display::array_value_to_string,
 };
 use datafusion::{
@@ -41,21 +41,36 @@ pub(super) fn evaluate(
     out: &mut Vec<Output>,
 ) -> Result<()> {
     let mut results = Vec::new();
+    // To rules to which silence is zero: the series that no fold speaks of.
+    let mut silent: Option<BTreeSet<Arc<str>>> = None;
     for fold in &rule.folds {
-        results.push(result(rule, fold, end, stores, state)?);
+        let (result, missing) = result(rule, fold, end, stores, state)?;
+        results.push(result);
+        silent = Some(match silent {
+            None => missing,
+            Some(silent) => silent.intersection(&missing).cloned().collect(),
+        });
     }
+    let silent = silent.unwrap_or_default();
     let rest = rule.rest.lock().unwrap_or_else(PoisonError::into_inner);
     let rows = rest.run(end, results)?;
     drop(rest);
     let judged = Judged::new(rule, &rows)?;
     let window_start = rule.folds.iter().map(|fold| fold.hop.window(end).0).min().unwrap_or(end);
     let mut seen: BTreeSet<Arc<str>> = BTreeSet::new();
+    let mut named = Vec::with_capacity(rows.num_rows());
     for row in 0..rows.num_rows() {
         let columns = key_columns(rule, &rows, row)?;
         let series: Arc<str> = canonical(columns.iter().cloned().collect()).into();
         if !seen.insert(Arc::clone(&series)) {
-            return exec_err!("the key {series} stands twice in the window that ends at {}: the columns of `key` are not unique", rfc3339(end));
+            return exec_err!(
+                "the key {series} stands twice in the window that ends at {}: the columns of `key` are not unique",
+                rfc3339(end)
+            );
         }
+        named.push((columns, series));
+    }
+    for (row, (columns, series)) in named.into_iter().enumerate() {
         let mut reading = Reading {
             rule: Arc::clone(rule),
             series: Arc::clone(&series),
@@ -81,7 +96,11 @@ pub(super) fn evaluate(
             reading.unjudged = Some("partial");
         }
         let mut series_state = known.cloned().unwrap_or_default();
-        let change = series_state.reading(who, &rule.header, rule.slide_ms, end, reading.level);
+        let change = if silent.contains(&series) {
+            series_state.zero(who, &rule.header, rule.slide_ms, end, reading.level)
+        } else {
+            series_state.reading(who, &rule.header, rule.slide_ms, end, reading.level)
+        };
         reading.state = series_state.state;
         if known != Some(&series_state) {
             state.series.insert(Arc::clone(&series), series_state);
@@ -98,7 +117,14 @@ pub(super) fn evaluate(
 }
 
 /// The series that the window does not speak of.
-fn silences(rule: &Arc<Rule>, end: Millis, seen: &BTreeSet<Arc<str>>, state: &mut RuleState, changed: &mut BTreeSet<(String, Arc<str>)>, out: &mut Vec<Output>) {
+fn silences(
+    rule: &Arc<Rule>,
+    end: Millis,
+    seen: &BTreeSet<Arc<str>>,
+    state: &mut RuleState,
+    changed: &mut BTreeSet<(String, Arc<str>)>,
+    out: &mut Vec<Output>,
+) {
     let silent: Vec<Arc<str>> = state.series.keys().filter(|series| !seen.contains(*series)).cloned().collect();
     for series in silent {
         let Some(known) = state.series.get_mut(&series) else { continue };
@@ -118,8 +144,15 @@ fn silences(rule: &Arc<Rule>, end: Millis, seen: &BTreeSet<Arc<str>>, state: &mu
     }
 }
 
-/// The finished result of one fold for the window, sorted by its keys.
-fn result(rule: &Rule, fold: &FoldUse, end: Millis, stores: &BTreeMap<String, PaneStore>, state: &RuleState) -> Result<RecordBatch> {
+/// The finished result of one fold for the window, sorted by its keys, and the series it says nothing of, to rules to
+/// which that is zero.
+fn result(
+    rule: &Rule,
+    fold: &FoldUse,
+    end: Millis,
+    stores: &BTreeMap<String, PaneStore>,
+    state: &RuleState,
+) -> Result<(RecordBatch, BTreeSet<Arc<str>>)> {
     let fingerprint = fold.spec.fingerprint();
     let Some(store) = stores.get(&fingerprint) else { return exec_err!("the fold {fingerprint} is not there") };
     let plan = store.plan();
@@ -133,26 +166,35 @@ fn result(rule: &Rule, fold: &FoldUse, end: Millis, stores: &BTreeMap<String, Pa
     }
     let (from, to) = fold.hop.window(end);
     let mut batch = finish(plan, &store.range(from, to), &aggregates, &fold.result)?;
+    let mut silent = BTreeSet::new();
     if rule.header.no_data.silence == Silence::Zero && plan.key_count() > 0 {
-        let missing = missing_keys(rule, fold, &batch, state)?;
+        let missing;
+        (missing, silent) = missing_keys(rule, fold, &batch, end, state)?;
         if missing.first().is_some_and(|column| !column.is_empty()) {
             let nothing = finish_nothing(plan, missing, &aggregates, &fold.result)?;
             batch = concat_batches(&fold.result, [&batch, &nothing])?;
         }
     }
-    sorted(&batch, plan.key_count())
+    Ok((sorted(&batch, plan.key_count())?, silent))
 }
 
 fn sorted(batch: &RecordBatch, keys: usize) -> Result<RecordBatch> {
     if keys == 0 || batch.num_rows() < 2 {
         return Ok(batch.clone());
     }
-    let columns: Vec<SortColumn> = batch.columns()[..keys].iter().map(|values| SortColumn { values: Arc::clone(values), options: None }).collect();
+    let columns: Vec<SortColumn> =
+        batch.columns()[..keys].iter().map(|values| SortColumn { values: Arc::clone(values), options: None }).collect();
     Ok(take_record_batch(batch, &lexsort_to_indices(&columns, None)?)?)
 }
 
 /// The keys of known series that a fold says nothing of, for rules to which silence is zero.
-fn missing_keys(rule: &Rule, fold: &FoldUse, batch: &RecordBatch, state: &RuleState) -> Result<Vec<ArrayRef>> {
+fn missing_keys(
+    rule: &Rule,
+    fold: &FoldUse,
+    batch: &RecordBatch,
+    end: Millis,
+    state: &RuleState,
+) -> Result<(Vec<ArrayRef>, BTreeSet<Arc<str>>)> {
     let names: Vec<&str> = rule.output.keys.iter().map(|at| rule.output.schema.field(*at).name().as_str()).collect();
     let of_fold = |series: &str| -> Option<Vec<String>> {
         let json: Value = serde_json::from_str(series).ok()?;
@@ -160,18 +202,29 @@ fn missing_keys(rule: &Rule, fold: &FoldUse, batch: &RecordBatch, state: &RuleSt
     };
     let mut present = BTreeSet::new();
     for row in 0..batch.num_rows() {
-        let key: std::result::Result<Vec<String>, _> = (0..fold.zero_keys.len()).map(|at| array_value_to_string(batch.column(at), row)).collect();
+        let key: std::result::Result<Vec<String>, _> =
+            (0..fold.zero_keys.len()).map(|at| array_value_to_string(batch.column(at), row)).collect();
         present.insert(key?);
     }
-    let missing: BTreeSet<Vec<String>> = state.series.keys().filter_map(|series| of_fold(series)).filter(|key| !present.contains(key)).collect();
+    let silent: BTreeMap<&Arc<str>, Vec<String>> = state
+        .series
+        .iter()
+        .filter(|(_, known)| !known.forgettable(&rule.header, end))
+        .filter_map(|(series, _)| Some((series, of_fold(series)?)))
+        .filter(|(_, key)| !present.contains(key))
+        .collect();
+    let missing: BTreeSet<&Vec<String>> = silent.values().collect();
     let column = |at: usize, kind: &DataType| -> Result<ArrayRef> {
         if missing.is_empty() {
             return Ok(arrow::array::new_empty_array(kind));
         }
-        let scalars: Result<Vec<ScalarValue>> = missing.iter().map(|key| ScalarValue::try_from_string(key[at].clone(), kind)).collect();
+        let scalars: Result<Vec<ScalarValue>> =
+            missing.iter().map(|key| ScalarValue::try_from_string(key[at].clone(), kind)).collect();
         ScalarValue::iter_to_array(scalars?)
     };
-    fold.zero_keys.iter().enumerate().map(|(at, _)| column(at, fold.result.field(at).data_type())).collect()
+    let columns: Result<Vec<ArrayRef>> =
+        (0..fold.zero_keys.len()).map(|at| column(at, fold.result.field(at).data_type())).collect();
+    Ok((columns?, silent.into_keys().cloned().collect()))
 }
 
 /// The predicates of a rule, evaluated over all rows of a window.
@@ -190,7 +243,11 @@ impl Judged {
         let all = |exprs: &BTreeMap<Level, Arc<dyn PhysicalExpr>>| -> Result<BTreeMap<Level, BooleanArray>> {
             exprs.iter().map(|(level, expr)| Ok((*level, evaluate(expr)?))).collect()
         };
-        Ok(Self { levels: all(&rule.predicates.levels)?, until: all(&rule.predicates.until)?, judge_when: rule.predicates.judge_when.as_ref().map(evaluate).transpose()? })
+        Ok(Self {
+            levels: all(&rule.predicates.levels)?,
+            until: all(&rule.predicates.until)?,
+            judge_when: rule.predicates.judge_when.as_ref().map(evaluate).transpose()?,
+        })
     }
 
     fn holds(array: &BooleanArray, row: usize) -> Option<bool> {
@@ -198,7 +255,13 @@ impl Judged {
     }
 
     /// The level of a row, or why it has none.
-    fn level(&self, rule: &Rule, reading: &Reading, row: usize, present: Option<Level>) -> std::result::Result<Level, &'static str> {
+    fn level(
+        &self,
+        rule: &Rule,
+        reading: &Reading,
+        row: usize,
+        present: Option<Level>,
+    ) -> std::result::Result<Level, &'static str> {
         let value = reading.value.ok_or("no_value")?;
         if self.judge_when.as_ref().is_some_and(|when| Self::holds(when, row) != Some(true)) {
             return Err("judge_when");
@@ -209,7 +272,12 @@ impl Judged {
         let level = match &rule.bands {
             Some(bands) => bands.level(value, present),
             None => {
-                let severe = self.levels.iter().rev().find(|(_, array)| Self::holds(array, row) == Some(true)).map(|(level, _)| *level);
+                let severe = self
+                    .levels
+                    .iter()
+                    .rev()
+                    .find(|(_, array)| Self::holds(array, row) == Some(true))
+                    .map(|(level, _)| *level);
                 let open = !self.levels.contains_key(&Level::Healthy);
                 severe.or(open.then_some(Level::Healthy)).or(present).unwrap_or_default()
             }
@@ -227,7 +295,8 @@ impl Judged {
 
 /// Casts a batch to a schema of the same columns.
 fn conform(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns: std::result::Result<Vec<ArrayRef>, _> = rows.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type())).collect();
+    let columns: std::result::Result<Vec<ArrayRef>, _> =
+        rows.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type())).collect();
     let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
     Ok(RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns?)?)
 }
@@ -251,6 +320,9 @@ fn key_columns(rule: &Rule, rows: &RecordBatch, row: usize) -> Result<Vec<(Strin
             DataType::Int64 => json!(column.as_primitive::<Int64Type>().value(row)),
             DataType::Float64 => json!(column.as_primitive::<Float64Type>().value(row)),
             DataType::Boolean => json!(column.as_boolean().value(row)),
+            DataType::Timestamp(TimeUnit::Millisecond, _) => {
+                json!(rfc3339(column.as_primitive::<TimestampMillisecondType>().value(row)))
+            }
             _ => Value::String(array_value_to_string(column, row)?),
         };
         Ok((rule.output.schema.field(*at).name().clone(), value))
@@ -264,9 +336,13 @@ fn measures(rule: &Rule, rows: &RecordBatch, row: usize) -> Vec<(String, Option<
         let measure = if column.is_null(0) {
             None
         } else if column.data_type().is_integer() || *column.data_type() == DataType::Boolean {
-            cast(&column, &DataType::Int64).ok().map(|column| Measure::Whole(column.as_primitive::<Int64Type>().value(0)))
+            cast(&column, &DataType::Int64)
+                .ok()
+                .map(|column| Measure::Whole(column.as_primitive::<Int64Type>().value(0)))
         } else {
-            cast(&column, &DataType::Float64).ok().map(|column| Measure::Number(column.as_primitive::<Float64Type>().value(0)))
+            cast(&column, &DataType::Float64)
+                .ok()
+                .map(|column| Measure::Number(column.as_primitive::<Float64Type>().value(0)))
         };
         (rule.output.schema.field(*at).name().clone(), measure)
     };
@@ -287,14 +363,25 @@ fn texts(rule: &Rule, rows: &RecordBatch, row: usize) -> Result<Vec<(String, Opt
 }
 
 /// Tells a change of a series to people, unless the rule is in shadow.
-pub(super) fn breach(rule: &Arc<Rule>, who: Identity<'_>, end: Millis, reading: Option<&Reading>, change: &Change, out: &mut Vec<Output>) {
+pub(super) fn breach(
+    rule: &Arc<Rule>,
+    who: Identity<'_>,
+    end: Millis,
+    reading: Option<&Reading>,
+    change: &Change,
+    out: &mut Vec<Output>,
+) {
     let header = &rule.header;
     if header.shadow {
         return;
     }
     let series: BTreeMap<String, Value> = serde_json::from_str(who.series).unwrap_or_default();
     // The limit that matters is that of the worse of the two states.
-    let limit = header.levels.get(&change.state.max(change.previous)).map(|predicate| predicate.sql.clone()).unwrap_or_default();
+    let limit = header
+        .levels
+        .get(&change.state.max(change.previous))
+        .map(|predicate| predicate.sql.clone())
+        .unwrap_or_default();
     let start = rule.folds.iter().map(|fold| fold.hop.window(end).0).min().unwrap_or(end);
     let value = reading.and_then(|reading| reading.value);
     let mut known = serde_json::Map::from_iter(series.clone());
@@ -325,7 +412,12 @@ pub(super) fn breach(rule: &Arc<Rule>, who: Identity<'_>, end: Millis, reading: 
     }
     let known = Value::Object(known);
     let mut labels = header.labels.clone();
-    labels.extend(reading.iter().flat_map(|reading| &reading.labels).filter_map(|(name, text)| Some((name.clone(), text.clone()?))));
+    labels.extend(
+        reading
+            .iter()
+            .flat_map(|reading| &reading.labels)
+            .filter_map(|(name, text)| Some((name.clone(), text.clone()?))),
+    );
     out.push(Output::Breach(Box::new(BreachEvent {
         happened: change.happened,
         id: change.event_id(who),

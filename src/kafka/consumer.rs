@@ -37,7 +37,8 @@ impl ClientContext for Notes {}
 
 impl ConsumerContext for Notes {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let list: Vec<TopicPartition> = partitions.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+        let list: Vec<TopicPartition> =
+            partitions.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
         let note = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             // The group waits for an answer to an empty assignment too.
             if list.is_empty()
@@ -100,7 +101,12 @@ impl GroupConsumer {
             .set("topic.metadata.refresh.interval.ms", "30000");
         let consumer: BaseConsumer<Notes> = settings.create_with_context(Notes::default()).map_err(Error::Client)?;
         consumer.subscribe(topics)?;
-        let probe = client.clone().set("group.id", format!("{group}.probe")).set("isolation.level", "read_uncommitted").create().map_err(Error::Client)?;
+        let probe = client
+            .clone()
+            .set("group.id", format!("{group}.probe"))
+            .set("isolation.level", "read_uncommitted")
+            .create()
+            .map_err(Error::Client)?;
         Ok(Self { consumer: Arc::new(consumer), probe, queues: BTreeMap::new() })
     }
 
@@ -161,7 +167,9 @@ impl GroupConsumer {
                     queue.end = None;
                     messages.push(message);
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => queue.end = sys::cached_high_watermark(self.consumer.as_ref(), &partition.0, partition.1),
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    queue.end = sys::cached_high_watermark(self.consumer.as_ref(), &partition.0, partition.1)
+                }
                 Some(Err(error)) => note_error(&error)?,
             }
         }
@@ -187,7 +195,8 @@ impl GroupConsumer {
     /// How many partitions a topic has.
     pub fn partitions(&self, topic: &str) -> Result<i32, Error> {
         let metadata = self.probe.fetch_metadata(Some(topic), REQUEST)?;
-        let count = metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |topic| topic.partitions().len());
+        let count =
+            metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |topic| topic.partitions().len());
         if count == 0 {
             return Err(Error::NoTopic(topic.to_owned()));
         }
@@ -248,9 +257,13 @@ impl GroupConsumer {
 /// Errors that librdkafka mends by itself are told and passed over; the rest stop the loop.
 fn note_error(error: &KafkaError) -> Result<(), Error> {
     match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::Fatal | RDKafkaErrorCode::Authentication | RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed) => {
-            Err(Error::Kafka(error.clone()))
-        }
+        Some(
+            RDKafkaErrorCode::AutoOffsetReset
+            | RDKafkaErrorCode::Fatal
+            | RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed,
+        ) => Err(Error::Kafka(error.clone())),
         _ => {
             tracing::warn!(%error, "Kafka; trying again");
             Ok(())
@@ -266,13 +279,21 @@ pub fn parts<'a>(message: &'a BorrowedMessage<'_>) -> crate::fold::stage::Messag
         timestamp: message.timestamp().to_millis(),
         key: message.key(),
         payload: message.payload(),
-        headers: message.headers().map(|headers| headers.iter().map(|header| (header.key, header.value)).collect()).unwrap_or_default(),
+        headers: message
+            .headers()
+            .map(|headers| headers.iter().map(|header| (header.key, header.value)).collect())
+            .unwrap_or_default(),
     }
 }
 
 /// Reads one partition from its first to its last committed record, without a group. Waits for transactions that
 /// were still open when it began: the last stable position may lie behind them.
-pub fn read_all(client: &ClientConfig, topic: &str, partition: i32, mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<(), Error>) -> Result<(), Error> {
+pub fn read_all(
+    client: &ClientConfig,
+    topic: &str,
+    partition: i32,
+    mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut settings = client.clone();
     settings
         .set("group.id", "tierwatch.restore")
@@ -283,7 +304,8 @@ pub fn read_all(client: &ClientConfig, topic: &str, partition: i32, mut take: im
         .set("fetch.wait.max.ms", "50")
         .set("fetch.message.max.bytes", "8388608");
     let consumer: BaseConsumer = settings.create().map_err(Error::Client)?;
-    let probe: BaseConsumer = settings.clone().set("isolation.level", "read_uncommitted").create().map_err(Error::Client)?;
+    let probe: BaseConsumer =
+        settings.clone().set("isolation.level", "read_uncommitted").create().map_err(Error::Client)?;
     let (low, target) = probe.fetch_watermarks(topic, partition, REQUEST)?;
     if low >= target {
         return Ok(());

@@ -23,7 +23,9 @@ pub enum Error {
     #[error("a Kafka client cannot be made: {0}; check the [kafka] section of the configuration")]
     Client(KafkaError),
     /// The brokers did not answer in time.
-    #[error("no answer from the Kafka brokers {brokers} for {waited}: {error}; check kafka.brokers, or wait longer with kafka.connect_timeout")]
+    #[error(
+        "no answer from the Kafka brokers {brokers} for {waited}: {error}; check kafka.brokers, or wait longer with kafka.connect_timeout"
+    )]
     Unreachable {
         /// The brokers.
         brokers: String,
@@ -33,7 +35,9 @@ pub enum Error {
         error: String,
     },
     /// A topic is not there.
-    #[error("there is no topic `{0}`; `tierwatch migrate` makes Tierwatch's own topics, source topics are made by whoever writes to them")]
+    #[error(
+        "there is no topic `{0}`; `tierwatch migrate` makes Tierwatch's own topics, source topics are made by whoever writes to them"
+    )]
     NoTopic(String),
     /// A position is gone.
     #[error(
@@ -53,7 +57,9 @@ pub enum Error {
         high: i64,
     },
     /// The partials topic has another number of partitions than the records in it say.
-    #[error("`{topic}` has {found} partitions and topics.partitions is {wanted}: the number is fixed when the topic is made; set topics.partitions = {found}")]
+    #[error(
+        "`{topic}` has {found} partitions and topics.partitions is {wanted}: the number is fixed when the topic is made; set topics.partitions = {found}"
+    )]
     Partitions {
         /// The topic.
         topic: String,

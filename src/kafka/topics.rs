@@ -31,12 +31,22 @@ pub fn wanted(topics: &config::Topics) -> Vec<Wanted> {
     let kept = |name: &str, partitions| Wanted {
         name: name.to_owned(),
         partitions,
-        settings: vec![("cleanup.policy", "delete".into()), ("retention.ms", retention.clone()), ("message.timestamp.type", "LogAppendTime".into()), large.clone()],
+        settings: vec![
+            ("cleanup.policy", "delete".into()),
+            ("retention.ms", retention.clone()),
+            ("message.timestamp.type", "LogAppendTime".into()),
+            large.clone(),
+        ],
     };
     let compacted = |name: &str, partitions| Wanted {
         name: name.to_owned(),
         partitions,
-        settings: vec![("cleanup.policy", "compact".into()), ("segment.ms", "3600000".into()), ("min.cleanable.dirty.ratio", "0.3".into()), large.clone()],
+        settings: vec![
+            ("cleanup.policy", "compact".into()),
+            ("segment.ms", "3600000".into()),
+            ("min.cleanable.dirty.ratio", "0.3".into()),
+            large.clone(),
+        ],
     };
     vec![
         kept(&topics.partials, topics.partitions),
@@ -45,7 +55,14 @@ pub fn wanted(topics: &config::Topics) -> Vec<Wanted> {
         kept(&topics.dead_letters, 1),
         compacted(&topics.state, topics.partitions),
         compacted(&topics.rules, 1),
-        Wanted { settings: vec![("cleanup.policy", "delete".into()), ("retention.ms", "-1".into()), ("message.timestamp.type", "LogAppendTime".into())], ..kept(&topics.audit, 1) },
+        Wanted {
+            settings: vec![
+                ("cleanup.policy", "delete".into()),
+                ("retention.ms", "-1".into()),
+                ("message.timestamp.type", "LogAppendTime".into()),
+            ],
+            ..kept(&topics.audit, 1)
+        },
     ]
 }
 
@@ -61,7 +78,8 @@ pub fn make(client: &ClientConfig, topics: &config::Topics) -> Result<Vec<String
         })
         .collect();
     let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
-    let outcomes = futures::executor::block_on(admin.create_topics(&new, &options)).map_err(|error| Error::Admin(error.to_string()))?;
+    let outcomes = futures::executor::block_on(admin.create_topics(&new, &options))
+        .map_err(|error| Error::Admin(error.to_string()))?;
     let mut made = Vec::new();
     for outcome in outcomes {
         match outcome {
@@ -79,7 +97,11 @@ pub fn check(client: &ClientConfig, topics: &config::Topics) -> Result<(), Error
     let consumer: BaseConsumer = client.clone().set("group.id", "tierwatch.check").create().map_err(Error::Client)?;
     for topic in wanted(topics) {
         let metadata = consumer.fetch_metadata(Some(&topic.name), REQUEST)?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic.name).map_or(0, |found| found.partitions().len());
+        let found = metadata
+            .topics()
+            .iter()
+            .find(|found| found.name() == topic.name)
+            .map_or(0, |found| found.partitions().len());
         let found = i32::try_from(found).unwrap_or(i32::MAX);
         if found == 0 {
             return Err(Error::NoTopic(topic.name));
@@ -98,13 +120,18 @@ pub fn connect(client: &ClientConfig, wait: Duration) -> Result<(), Error> {
     let began = Instant::now();
     let mut pause = Duration::from_millis(250);
     loop {
-        let error = match consumer.fetch_metadata(None, Duration::from_secs(3)) {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
-        };
+        let error =
+            match consumer.fetch_metadata(None, (wait / 4).clamp(Duration::from_millis(200), Duration::from_secs(3))) {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
         if began.elapsed() >= wait {
             let brokers = client.get("bootstrap.servers").unwrap_or_default().to_owned();
-            return Err(Error::Unreachable { brokers, waited: humantime::format_duration(wait).to_string(), error: error.to_string() });
+            return Err(Error::Unreachable {
+                brokers,
+                waited: humantime::format_duration(wait).to_string(),
+                error: error.to_string(),
+            });
         }
         tracing::warn!(%error, "no Kafka broker answers; trying again");
         std::thread::sleep(pause);

@@ -51,7 +51,12 @@ impl Transactions {
 
     /// Writes all of it or nothing, together with source positions of a group. After an error nobody knows whether
     /// it was written: the caller asks the group for its positions.
-    pub fn write(&mut self, records: &[Outgoing], offsets: &TopicPartitionList, group: Option<&ConsumerGroupMetadata>) -> Result<(), Error> {
+    pub fn write(
+        &mut self,
+        records: &[Outgoing],
+        offsets: &TopicPartitionList,
+        group: Option<&ConsumerGroupMetadata>,
+    ) -> Result<(), Error> {
         let outcome = self.try_write(records, offsets, group);
         if outcome.is_err() {
             self.reset();
@@ -78,7 +83,12 @@ impl Transactions {
         }
     }
 
-    fn try_write(&mut self, records: &[Outgoing], offsets: &TopicPartitionList, group: Option<&ConsumerGroupMetadata>) -> Result<(), Error> {
+    fn try_write(
+        &mut self,
+        records: &[Outgoing],
+        offsets: &TopicPartitionList,
+        group: Option<&ConsumerGroupMetadata>,
+    ) -> Result<(), Error> {
         let producer = self.ready()?;
         producer.begin_transaction()?;
         for record in records {

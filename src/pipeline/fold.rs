@@ -26,11 +26,21 @@ const ASK_END_MS: i64 = 1_000;
 pub(super) fn run(context: &Context) -> Result<(), Error> {
     let config = &context.config;
     let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-    let limits = Limits { event_bytes_max: config.fold.max_event_bytes, ahead_ms_max: ms(config.fold.max_ahead), age_ms_max: ms(config.fold.max_age) };
+    let limits = Limits {
+        event_bytes_max: config.fold.max_event_bytes,
+        ahead_ms_max: ms(config.fold.max_ahead),
+        age_ms_max: ms(config.fold.max_age),
+    };
     let mut stage = Stage::new(&context.set, limits, config.topics.partitions, ms(config.fold.interval))?;
     let tables = context.set.tables();
-    let topics: BTreeMap<String, String> =
-        context.set.catalog.tables.values().filter(|table| tables.contains(&table.name)).map(|table| (table.topic.clone(), table.name.clone())).collect();
+    let topics: BTreeMap<String, String> = context
+        .set
+        .catalog
+        .tables
+        .values()
+        .filter(|table| tables.contains(&table.name))
+        .map(|table| (table.topic.clone(), table.name.clone()))
+        .collect();
     let names: Vec<&str> = topics.keys().map(String::as_str).collect();
     let group = format!("{}.fold", config.kafka.group);
     let mut consumer = GroupConsumer::join(&context.client, &group, &names, config.kafka.session_timeout)?;
@@ -39,7 +49,8 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
             tracing::warn!(topic, "there is no such topic; rules that read it wait until it is there");
         }
     }
-    let mut transactions = Transactions::new(&context.client, &format!("{group}.{}", context.instance), config.kafka.transaction_timeout);
+    let mut transactions =
+        Transactions::new(&context.client, &format!("{group}.{}", context.instance), config.kafka.transaction_timeout);
     retry(context, "no transactional producer", || transactions.ready().map(|_| ()))?;
     let mut edge = Edge { context, topics: &topics, begun: BTreeMap::new() };
     let mut asked_ms = 0;
@@ -102,14 +113,27 @@ impl Edge<'_> {
     }
 
     /// Begins a partition where the group stopped, or where a first start begins.
-    fn begin(&mut self, stage: &mut Stage, consumer: &mut GroupConsumer, partition: &TopicPartition) -> Result<(), Error> {
+    fn begin(
+        &mut self,
+        stage: &mut Stage,
+        consumer: &mut GroupConsumer,
+        partition: &TopicPartition,
+    ) -> Result<(), Error> {
         let origin = self.origin(consumer, &partition.0)?;
         let source = self.source(partition);
         let position = match self.position(consumer, partition) {
-            Err(Error::Kafka(kafka::Error::Gone { committed, low, .. })) if self.context.accept_lost && committed < low => {
+            Err(Error::Kafka(kafka::Error::Gone { committed, low, .. }))
+                if self.context.accept_lost && committed < low =>
+            {
                 stage.begin(&source, origin.clone(), low)?;
                 stage.lost(&source, &origin, Range { start: committed, end: low });
-                tracing::warn!(topic = partition.0, partition = partition.1, committed, low, "positions are gone; recorded as lost");
+                tracing::warn!(
+                    topic = partition.0,
+                    partition = partition.1,
+                    committed,
+                    low,
+                    "positions are gone; recorded as lost"
+                );
                 return Ok(consumer.assign(partition, low)?);
             }
             outcome => outcome?,
@@ -123,20 +147,40 @@ impl Edge<'_> {
     fn position(&self, consumer: &GroupConsumer, partition: &TopicPartition) -> Result<i64, Error> {
         // A partition that is begun again begins where it began, not where its end is by now.
         let began = self.begun.get(partition).copied();
-        Ok(retry(self.context, "a position cannot be read", || consumer.position(partition, began, self.context.config.fold.start))?)
+        Ok(retry(self.context, "a position cannot be read", || {
+            consumer.position(partition, began, self.context.config.fold.start)
+        })?)
     }
 
-    fn write(&mut self, stage: &mut Stage, consumer: &mut GroupConsumer, transactions: &mut Transactions, transaction: &Transaction) -> Result<(), Error> {
+    fn write(
+        &mut self,
+        stage: &mut Stage,
+        consumer: &mut GroupConsumer,
+        transactions: &mut Transactions,
+        transaction: &Transaction,
+    ) -> Result<(), Error> {
         let topics = &self.context.config.topics;
         let mut records: Vec<Outgoing> = transaction
             .records
             .iter()
-            .map(|(partition, bytes)| Outgoing { topic: topics.partials.clone(), partition: Some(*partition), key: None, value: Some(bytes.clone()), headers: Vec::new() })
+            .map(|(partition, bytes)| Outgoing {
+                topic: topics.partials.clone(),
+                partition: Some(*partition),
+                key: None,
+                value: Some(bytes.clone()),
+                headers: Vec::new(),
+            })
             .collect();
-        records.extend(transaction.dead_letters.iter().map(|letter| dead_letter(&topics.dead_letters, letter, &self.context.set.catalog)));
+        records.extend(
+            transaction
+                .dead_letters
+                .iter()
+                .map(|letter| dead_letter(&topics.dead_letters, letter, &self.context.set.catalog)),
+        );
         let rejected = u64::try_from(transaction.dead_letters.len()).unwrap_or_default();
         let outcome = match consumer.metadata() {
-            Some(metadata) => offsets(transaction.offsets.iter().cloned()).and_then(|offsets| transactions.write(&records, &offsets, Some(&metadata))),
+            Some(metadata) => offsets(transaction.offsets.iter().cloned())
+                .and_then(|offsets| transactions.write(&records, &offsets, Some(&metadata))),
             None => Err(kafka::Error::Admin("this instance is no member of its group just now".into())),
         };
         match outcome {
@@ -167,8 +211,14 @@ impl Edge<'_> {
 }
 
 fn dead_letter(topic: &str, letter: &DeadLetter, catalog: &Catalog) -> Outgoing {
-    let table = catalog.tables.values().find(|table| table.topic == letter.topic).map(|table| table.name.clone()).unwrap_or_default();
-    let mut headers: Vec<(String, Vec<u8>)> = letter.headers.iter().map(|(name, value)| (name.clone(), value.clone().unwrap_or_default())).collect();
+    let table = catalog
+        .tables
+        .values()
+        .find(|table| table.topic == letter.topic)
+        .map(|table| table.name.clone())
+        .unwrap_or_default();
+    let mut headers: Vec<(String, Vec<u8>)> =
+        letter.headers.iter().map(|(name, value)| (name.clone(), value.clone().unwrap_or_default())).collect();
     let mut add = |name: &str, value: String| headers.push((format!("tierwatch_{name}"), value.into_bytes()));
     add("id", format!("{}/{}/{}", letter.topic, letter.partition, letter.offset));
     add("reason", letter.reason.to_owned());
@@ -184,5 +234,11 @@ fn dead_letter(topic: &str, letter: &DeadLetter, catalog: &Catalog) -> Outgoing 
     if let Some(sha256) = &letter.sha256 {
         add("sha256", sha256.clone());
     }
-    Outgoing { topic: topic.to_owned(), partition: Some(0), key: letter.key.clone(), value: letter.payload.clone(), headers }
+    Outgoing {
+        topic: topic.to_owned(),
+        partition: Some(0),
+        key: letter.key.clone(),
+        value: letter.payload.clone(),
+        headers,
+    }
 }

@@ -25,8 +25,10 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
     kafka::topics::check(&context.client, &config.topics)?;
     let mut stage = Stage::new(i64::try_from(config.judge.snapshot_interval.as_millis()).unwrap_or(i64::MAX));
     let group = format!("{}.judge", config.kafka.group);
-    let mut consumer = GroupConsumer::join(&context.client, &group, &[&config.topics.partials], config.kafka.session_timeout)?;
-    let mut transactions = Transactions::new(&context.client, &format!("{group}.{}", context.instance), config.kafka.transaction_timeout);
+    let mut consumer =
+        GroupConsumer::join(&context.client, &group, &[&config.topics.partials], config.kafka.session_timeout)?;
+    let mut transactions =
+        Transactions::new(&context.client, &format!("{group}.{}", context.instance), config.kafka.transaction_timeout);
     retry(context, "no transactional producer", || transactions.ready().map(|_| ()))?;
     let mut busy = false;
     while !context.shutdown.asked() {
@@ -59,13 +61,20 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
 }
 
 /// Restores a partition from its state topic; answers with where to read on.
-fn begin(context: &Context, stage: &mut Stage, consumer: &GroupConsumer, partition: &TopicPartition) -> Result<i64, Error> {
+fn begin(
+    context: &Context,
+    stage: &mut Stage,
+    consumer: &GroupConsumer,
+    partition: &TopicPartition,
+) -> Result<i64, Error> {
     let mut recorded = Recorded::default();
     retry(context, "the state topic cannot be read", || {
         recorded = Recorded::default();
         read_all(&context.client, &context.config.topics.state, partition.1, |message| {
             let key = message.key().map(String::from_utf8_lossy).unwrap_or_default();
-            recorded.take(&key, message.payload()).map_err(|error| kafka::Error::Admin(format!("the state of partition {}: {error}", partition.1)))
+            recorded
+                .take(&key, message.payload())
+                .map_err(|error| kafka::Error::Admin(format!("the state of partition {}: {error}", partition.1)))
         })
     })?;
     let (low, _) = retry(context, "the log cannot be read", || consumer.watermarks(partition))?;
@@ -74,19 +83,40 @@ fn begin(context: &Context, stage: &mut Stage, consumer: &GroupConsumer, partiti
     Ok(position)
 }
 
-fn write(context: &Context, stage: &mut Stage, consumer: &mut GroupConsumer, transactions: &mut Transactions, transaction: Transaction) -> Result<(), Error> {
+fn write(
+    context: &Context,
+    stage: &mut Stage,
+    consumer: &mut GroupConsumer,
+    transactions: &mut Transactions,
+    transaction: Transaction,
+) -> Result<(), Error> {
     let topics = &context.config.topics;
     let mut records = Vec::new();
     for (partition, bytes) in &transaction.readings {
-        records.push(Outgoing { topic: topics.readings.clone(), partition: Some(*partition), key: None, value: Some(bytes.clone()), headers: Vec::new() });
+        records.push(Outgoing {
+            topic: topics.readings.clone(),
+            partition: Some(*partition),
+            key: None,
+            value: Some(bytes.clone()),
+            headers: Vec::new(),
+        });
     }
     records.extend(transaction.alerts.iter().map(|alert| cloud_event(&topics.alerts, alert)));
     for (partition, key, value) in &transaction.state {
-        records.push(Outgoing { topic: topics.state.clone(), partition: Some(*partition), key: Some(key.clone().into_bytes()), value: value.clone(), headers: Vec::new() });
+        records.push(Outgoing {
+            topic: topics.state.clone(),
+            partition: Some(*partition),
+            key: Some(key.clone().into_bytes()),
+            value: value.clone(),
+            headers: Vec::new(),
+        });
     }
-    let positions = transaction.offsets.iter().map(|(partition, position)| (topics.partials.clone(), *partition, *position));
+    let positions =
+        transaction.offsets.iter().map(|(partition, position)| (topics.partials.clone(), *partition, *position));
     let outcome = match consumer.metadata() {
-        Some(metadata) => offsets(positions).and_then(|offsets| transactions.write(&records, &offsets, Some(&metadata))),
+        Some(metadata) => {
+            offsets(positions).and_then(|offsets| transactions.write(&records, &offsets, Some(&metadata)))
+        }
         None => Err(kafka::Error::Admin("this instance is no member of its group just now".into())),
     };
     if let Err(error) = outcome {
@@ -109,7 +139,14 @@ fn write(context: &Context, stage: &mut Stage, consumer: &mut GroupConsumer, tra
     }
     for alert in &transaction.alerts {
         let event = &alert.event;
-        tracing::info!(rule = event.rule, happened = event.happened.name(), level = event.level.name(), episode = event.episode, "{}", event.summary);
+        tracing::info!(
+            rule = event.rule,
+            happened = event.happened.name(),
+            level = event.level.name(),
+            episode = event.episode,
+            "{}",
+            event.summary
+        );
     }
     if let Some(watcher) = &context.watcher {
         let breaches: Vec<_> = transaction.alerts.iter().map(|alert| alert.event.clone()).collect();

@@ -164,7 +164,11 @@ pub fn shutdown_on_signal(shutdown: &Shutdown) -> Result<(), Error> {
     let wait = move || {
         runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+            let (Ok(mut interrupt), Ok(mut terminate)) =
+                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+            else {
+                return;
+            };
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
@@ -180,12 +184,25 @@ pub fn shutdown_on_signal(shutdown: &Shutdown) -> Result<(), Error> {
 pub fn context(config: Config, set: RuleSet, shutdown: Shutdown) -> Context {
     let client = kafka::client(&config.kafka);
     // A random name is unique enough: it only has to differ from those of other instances.
-    let instance = config.kafka.instance.clone().unwrap_or_else(|| format!("{:x}-{:x}", std::process::id(), clock::now()));
-    Context { config: Arc::new(config), client, set: Arc::new(set), shutdown, accept_lost: false, watcher: None, instance }
+    let instance =
+        config.kafka.instance.clone().unwrap_or_else(|| format!("{:x}-{:x}", std::process::id(), clock::now()));
+    Context {
+        config: Arc::new(config),
+        client,
+        set: Arc::new(set),
+        shutdown,
+        accept_lost: false,
+        watcher: None,
+        instance,
+    }
 }
 
 /// Tries again what the broker may yet answer, with growing pauses, for as long as brokers may be away.
-fn retry<T>(context: &Context, what: &str, mut work: impl FnMut() -> Result<T, kafka::Error>) -> Result<T, kafka::Error> {
+fn retry<T>(
+    context: &Context,
+    what: &str,
+    mut work: impl FnMut() -> Result<T, kafka::Error>,
+) -> Result<T, kafka::Error> {
     let until = clock::now() + i64::try_from(context.config.kafka.connect_timeout.as_millis()).unwrap_or(i64::MAX);
     let mut pause = Duration::from_millis(50);
     loop {

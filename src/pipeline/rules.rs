@@ -18,7 +18,11 @@ pub(super) fn announce(context: &Context) -> Result<(), Error> {
     let mut last: Option<RuleSetRecord> = None;
     retry(context, "the rules topic cannot be read", || {
         read_all(&context.client, &topics.rules, 0, |message| {
-            last = message.payload().and_then(|payload| open::<RuleSetRecord>(payload).ok()).map(|(record, _)| record).or(last.take());
+            last = message
+                .payload()
+                .and_then(|payload| open::<RuleSetRecord>(payload).ok())
+                .map(|(record, _)| record)
+                .or(last.take());
             Ok(())
         })
     })?;
@@ -30,7 +34,14 @@ pub(super) fn announce(context: &Context) -> Result<(), Error> {
     }
     let number = last.map_or(1, |last| last.number + 1);
     let commit = crate::files::commit(&context.config.rules.path);
-    let record = RuleSetRecord::new(number, &context.set.hash, commit, topics.partitions, context.set.settings, &context.set.files);
+    let record = RuleSetRecord::new(
+        number,
+        &context.set.hash,
+        commit,
+        topics.partitions,
+        context.set.settings,
+        &context.set.files,
+    );
     let mut records = vec![Outgoing {
         topic: topics.rules.clone(),
         partition: Some(0),
@@ -40,14 +51,28 @@ pub(super) fn announce(context: &Context) -> Result<(), Error> {
     }];
     let encoded = Record::RuleSet(record.clone()).encode().map_err(crate::fold::stage::StageError::Format)?;
     for partition in 0..topics.partitions {
-        records.push(Outgoing { topic: topics.partials.clone(), partition: Some(partition), key: None, value: Some(encoded.clone()), headers: Vec::new() });
+        records.push(Outgoing {
+            topic: topics.partials.clone(),
+            partition: Some(partition),
+            key: None,
+            value: Some(encoded.clone()),
+            headers: Vec::new(),
+        });
     }
     let mut audit = serde_json::json!({"what": "rule_set", "number": number, "hash": record.hash, "rules": context.set.rules.len()});
     audit["commit"] = serde_json::json!(record.commit);
-    records.push(Outgoing { topic: topics.audit.clone(), partition: Some(0), key: None, value: Some(audit.to_string().into_bytes()), headers: Vec::new() });
+    records.push(Outgoing {
+        topic: topics.audit.clone(),
+        partition: Some(0),
+        key: None,
+        value: Some(audit.to_string().into_bytes()),
+        headers: Vec::new(),
+    });
     let id = format!("{}.rules.{}", context.config.kafka.group, context.instance);
     let mut transactions = Transactions::new(&context.client, &id, context.config.kafka.transaction_timeout);
-    retry(context, "the rule set cannot be written", || transactions.write(&records, &TopicPartitionList::new(), None))?;
+    retry(context, "the rule set cannot be written", || {
+        transactions.write(&records, &TopicPartitionList::new(), None)
+    })?;
     tracing::info!(hash = record.hash, number, rules = context.set.rules.len(), "the rule set was written to the log");
     Ok(())
 }

@@ -24,7 +24,9 @@ enum Target {
 impl Target {
     fn insert(&self, insert: &Insert) -> Result<(), String> {
         match self {
-            Self::ClickHouse(server, runtime) => runtime.block_on(server.insert(insert)).map_err(|error| error.to_string()),
+            Self::ClickHouse(server, runtime) => {
+                runtime.block_on(server.insert(insert)).map_err(|error| error.to_string())
+            }
             Self::Parquet(folder) => folder.insert(insert).map_err(|error| error.to_string()),
         }
     }
@@ -54,7 +56,9 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
             match note {
                 Rebalance::Assigned(partitions) => {
                     for partition in partitions {
-                        let position = retry(context, "a position cannot be read", || consumer.position(&partition, None, Start::Earliest))?;
+                        let position = retry(context, "a position cannot be read", || {
+                            consumer.position(&partition, None, Start::Earliest)
+                        })?;
                         consumer.assign(&partition, position)?;
                     }
                 }
@@ -66,7 +70,13 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
             for partition in consumer.reading() {
                 if let Polled::Messages(messages) = consumer.take(&partition, 500)? {
                     for message in &messages {
-                        stage.record(&partition.0, partition.1, message.offset(), message.payload().unwrap_or_default(), clock::now())?;
+                        stage.record(
+                            &partition.0,
+                            partition.1,
+                            message.offset(),
+                            message.payload().unwrap_or_default(),
+                            clock::now(),
+                        )?;
                     }
                 }
             }
@@ -79,7 +89,11 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
             match insert(&target, &flush) {
                 Ok(()) => {
                     pause_ms = 250;
-                    let mine: Vec<_> = flush.offsets.into_iter().filter(|(topic, partition, _)| consumer.reading().contains(&(topic.clone(), *partition))).collect();
+                    let mine: Vec<_> = flush
+                        .offsets
+                        .into_iter()
+                        .filter(|(topic, partition, _)| consumer.reading().contains(&(topic.clone(), *partition)))
+                        .collect();
                     if !mine.is_empty()
                         && let Err(error) = consumer.commit(&offsets(mine)?)
                     {

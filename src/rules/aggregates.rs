@@ -4,7 +4,7 @@
 //! averages of doubles are not (addition rounds), nor is its t-digest (merging depends on order); these stand in
 //! their place under the same names:
 //!
-//! * `sum`, `avg`: exact, by error-free expansions (Shewchuk, *Adaptive Precision Floating-Point Arithmetic*, 1997,
+//! * `sum`, `avg`: kept exactly, by error-free expansions (Shewchuk, *Adaptive Precision Floating-Point Arithmetic*, 1997,
 //!   grow-expansion), rounded once at the end; whole numbers are summed in 128 bits.
 //! * `approx_percentile_cont(x, p)`: DDSketch (Masson, Rim, Lee, VLDB 2019), relative error at most 1%, clamped to
 //!   the least and greatest value seen.
@@ -14,7 +14,9 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Int64Array, Int64Builder},
+    array::{
+        Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Int64Array, Int64Builder,
+    },
     datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type},
 };
 use datafusion::{
@@ -30,7 +32,12 @@ use sketches_ddsketch::{Config, DDSketch};
 pub fn all() -> Vec<Arc<AggregateUDF>> {
     [Kind::Sum, Kind::Avg, Kind::Percentile]
         .into_iter()
-        .map(|kind| Arc::new(AggregateUDF::new_from_impl(Exact { kind, signature: Signature::user_defined(Volatility::Immutable) })))
+        .map(|kind| {
+            Arc::new(AggregateUDF::new_from_impl(Exact {
+                kind,
+                signature: Signature::user_defined(Volatility::Immutable),
+            }))
+        })
         .collect()
 }
 
@@ -62,7 +69,8 @@ impl Exact {
 }
 
 fn quantile(args: &AccumulatorArgs<'_>) -> Result<f64> {
-    let literal = args.exprs.get(1).and_then(|expr| expr.downcast_ref::<datafusion::physical_expr::expressions::Literal>());
+    let literal =
+        args.exprs.get(1).and_then(|expr| expr.downcast_ref::<datafusion::physical_expr::expressions::Literal>());
     let value = literal.and_then(|literal| literal.value().cast_to(&DataType::Float64).ok());
     match value {
         Some(ScalarValue::Float64(Some(p))) if (0.0..=1.0).contains(&p) => Ok(p),
@@ -88,9 +96,17 @@ impl AggregateUDFImpl for Exact {
             (Kind::Sum, [whole]) if whole.is_integer() => Ok(vec![DataType::Int64]),
             (Kind::Sum, [DataType::Decimal128(p, s)]) => Ok(vec![DataType::Decimal128(*p, *s)]),
             (Kind::Sum | Kind::Avg, [number]) if number.is_numeric() => Ok(vec![DataType::Float64]),
-            (Kind::Percentile, [number, p]) if number.is_numeric() && p.is_numeric() => Ok(vec![DataType::Float64, DataType::Float64]),
-            (Kind::Percentile, _) => plan_err!("approx_percentile_cont takes a number and a fraction: approx_percentile_cont(duration_ms, 0.95)"),
-            _ => plan_err!("{} takes one number, not ({})", self.name(), types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+            (Kind::Percentile, [number, p]) if number.is_numeric() && p.is_numeric() => {
+                Ok(vec![DataType::Float64, DataType::Float64])
+            }
+            (Kind::Percentile, _) => plan_err!(
+                "approx_percentile_cont takes a number and a fraction: approx_percentile_cont(duration_ms, 0.95)"
+            ),
+            _ => plan_err!(
+                "{} takes one number, not ({})",
+                self.name(),
+                types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            ),
         }
     }
 
@@ -174,7 +190,11 @@ fn each_row(groups: &[usize], values: &dyn Array, filter: Option<&BooleanArray>,
 }
 
 /// The state of each row by itself, for a plan that skips its partial aggregation.
-fn states_of_rows(rows: &mut dyn GroupsAccumulator, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+fn states_of_rows(
+    rows: &mut dyn GroupsAccumulator,
+    values: &[ArrayRef],
+    filter: Option<&BooleanArray>,
+) -> Result<Vec<ArrayRef>> {
     let groups: Vec<usize> = (0..values.first().map_or(0, Array::len)).collect();
     rows.update_batch(values, &groups, filter, groups.len())?;
     rows.state(EmitTo::All)
@@ -229,6 +249,18 @@ impl Expansion {
         self.parts.push(sum);
     }
 
+    /// The exact sum divided by the count: the rounded quotient, mended by what rounding left over (as in division of
+    /// double-doubles: Dekker 1971).
+    fn average(&self, sum: f64) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a count of events is far below 2^53")]
+        let count = self.count as f64;
+        let mut left = self.clone();
+        left.add(-sum);
+        let quotient = sum / count;
+        let remainder = (-quotient).mul_add(count, sum) + left.value().unwrap_or(0.0);
+        quotient + remainder / count
+    }
+
     /// The exact sum rounded once, half to even.
     fn value(&self) -> Option<f64> {
         if self.count == 0 || self.too_large {
@@ -266,7 +298,13 @@ struct Sums {
 }
 
 impl GroupsAccumulator for Sums {
-    fn update_batch(&mut self, values: &[ArrayRef], groups: &[usize], filter: Option<&BooleanArray>, total: usize) -> Result<()> {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
         self.groups.resize_with(total.max(self.groups.len()), Expansion::default);
         let Some(values) = values.first() else { return Ok(()) };
         let values = values.as_primitive::<Float64Type>();
@@ -283,10 +321,8 @@ impl GroupsAccumulator for Sums {
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
         let groups = emit.take_needed(&mut self.groups);
         let value = |group: &Expansion| {
-            // A count of events is far below 2^53.
-            #[expect(clippy::cast_precision_loss, reason = "a count of events is far below 2^53")]
-            let count = group.count as f64;
-            group.value().map(|sum| if self.average { sum / count } else { sum })
+            let sum = group.value()?;
+            Some(if self.average { group.average(sum) } else { sum })
         };
         Ok(Arc::new(groups.iter().map(value).collect::<Float64Array>()))
     }
@@ -342,7 +378,13 @@ struct WholeSums {
 }
 
 impl GroupsAccumulator for WholeSums {
-    fn update_batch(&mut self, values: &[ArrayRef], groups: &[usize], filter: Option<&BooleanArray>, total: usize) -> Result<()> {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
         self.groups.resize(total.max(self.groups.len()), (0, false));
         let Some(values) = values.first() else { return Ok(()) };
         let values: &Int64Array = values.as_primitive::<Int64Type>();
@@ -358,7 +400,9 @@ impl GroupsAccumulator for WholeSums {
         for (sum, any) in emit.take_needed(&mut self.groups) {
             match i64::try_from(sum) {
                 Ok(sum) => sums.append_option(any.then_some(sum)),
-                Err(_) => return exec_err!("the sum {sum} does not fit 64 bits: sum a double instead, CAST(x AS DOUBLE)"),
+                Err(_) => {
+                    return exec_err!("the sum {sum} does not fit 64 bits: sum a double instead, CAST(x AS DOUBLE)");
+                }
             }
         }
         Ok(Arc::new(sums.finish()))
@@ -416,7 +460,11 @@ impl std::fmt::Debug for Sketch {
 
 impl Sketch {
     fn new() -> Self {
-        Self { sketch: DDSketch::new(Config::new(RELATIVE_ERROR, 2_048, 1e-9)), least: f64::INFINITY, greatest: f64::NEG_INFINITY }
+        Self {
+            sketch: DDSketch::new(Config::new(RELATIVE_ERROR, 2_048, 1e-9)),
+            least: f64::INFINITY,
+            greatest: f64::NEG_INFINITY,
+        }
     }
 
     fn extremes(&mut self, least: f64, greatest: f64) {
@@ -432,7 +480,13 @@ impl Sketches {
 }
 
 impl GroupsAccumulator for Sketches {
-    fn update_batch(&mut self, values: &[ArrayRef], groups: &[usize], filter: Option<&BooleanArray>, total: usize) -> Result<()> {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
         self.groups.resize_with(total.max(self.groups.len()), || None);
         let Some(values) = values.first() else { return Ok(()) };
         let values = values.as_primitive::<Float64Type>();
@@ -485,7 +539,9 @@ impl GroupsAccumulator for Sketches {
             let bytes = states.value(row);
             let mut merge = || -> Result<()> {
                 let (least, greatest) = (f64::from_le_bytes(word(bytes, 0)?), f64::from_le_bytes(word(bytes, 8)?));
-                let broken = |error: &dyn std::fmt::Display| DataFusionError::Execution(format!("a sketch cannot be read: {error}"));
+                let broken = |error: &dyn std::fmt::Display| {
+                    DataFusionError::Execution(format!("a sketch cannot be read: {error}"))
+                };
                 let other = DDSketch::from_java_bytes(&bytes[16..]).map_err(|error| broken(&error))?;
                 let group = self.group(group);
                 group.extremes(least, greatest);
@@ -517,7 +573,11 @@ mod tests {
     }
 
     /// The result over `values` cut at each of `cuts`, merged in the given order.
-    fn cut_and_merged(make: &dyn Fn() -> Box<dyn GroupsAccumulator>, values: &[f64], parts: &[std::ops::Range<usize>]) -> ArrayRef {
+    fn cut_and_merged(
+        make: &dyn Fn() -> Box<dyn GroupsAccumulator>,
+        values: &[f64],
+        parts: &[std::ops::Range<usize>],
+    ) -> ArrayRef {
         let mut whole = make();
         for part in parts {
             let mut one = make();
@@ -530,7 +590,8 @@ mod tests {
 
     #[test]
     fn the_same_bits_however_cut_and_merged() {
-        let values: Vec<f64> = (0..1000).map(|n| (f64::from(n) * 0.1).exp() * if n % 3 == 0 { -1.0 } else { 1e-3 }).collect();
+        let values: Vec<f64> =
+            (0..1000).map(|n| (f64::from(n) * 0.1).exp() * if n % 3 == 0 { -1.0 } else { 1e-3 }).collect();
         let sums = || Box::new(Sums::default()) as Box<dyn GroupsAccumulator>;
         let averages = || Box::new(Sums { average: true, ..Sums::default() }) as Box<dyn GroupsAccumulator>;
         let sketches = || Box::new(Sketches { quantile: 0.95, groups: Vec::new() }) as Box<dyn GroupsAccumulator>;

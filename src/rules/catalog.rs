@@ -129,8 +129,15 @@ pub fn load(tables: &[Arc<Source>], references: &[Arc<Source>]) -> (Catalog, Vec
         match table(source) {
             Ok(table) => {
                 if let Some(other) = catalog.tables.values().find(|other| other.topic == table.topic) {
-                    let message = format!("tables `{}` and `{}` read the same topic `{}`", other.name, table.name, table.topic);
-                    problems.push(Diagnostic::error("topic-twice", source, 0..0, message, "give each table a topic of its own in `x-topic`"));
+                    let message =
+                        format!("tables `{}` and `{}` read the same topic `{}`", other.name, table.name, table.topic);
+                    problems.push(Diagnostic::error(
+                        "topic-twice",
+                        source,
+                        0..0,
+                        message,
+                        "give each table a topic of its own in `x-topic`",
+                    ));
                 }
                 catalog.tables.insert(table.name.clone(), Arc::new(table));
             }
@@ -140,7 +147,13 @@ pub fn load(tables: &[Arc<Source>], references: &[Arc<Source>]) -> (Catalog, Vec
     for source in references.iter().filter(|source| source.path.ends_with(".json")) {
         let csv_path = source.path.trim_end_matches(".json").to_owned() + ".csv";
         let Some(csv) = references.iter().find(|other| other.path == csv_path) else {
-            problems.push(Diagnostic::error("reference-without-rows", source, 0..0, format!("there is no `{csv_path}`"), "put the rows of a reference table beside its schema"));
+            problems.push(Diagnostic::error(
+                "reference-without-rows",
+                source,
+                0..0,
+                format!("there is no `{csv_path}`"),
+                "put the rows of a reference table beside its schema",
+            ));
             continue;
         };
         match reference(source, csv) {
@@ -165,7 +178,13 @@ fn find(source: &Source, needle: &str) -> std::ops::Range<usize> {
 fn parse(source: &Arc<Source>) -> Result<Value, Vec<Diagnostic>> {
     serde_json::from_str(&source.text).map_err(|error| {
         let at = super::diagnostics::offset(&source.text, error.line(), error.column().max(1));
-        vec![Diagnostic::error("broken-json", source, at.saturating_sub(1)..at, format!("this is not JSON: {error}"), "mend the JSON; any JSON tool will show the place")]
+        vec![Diagnostic::error(
+            "broken-json",
+            source,
+            at.saturating_sub(1)..at,
+            format!("this is not JSON: {error}"),
+            "mend the JSON; any JSON tool will show the place",
+        )]
     })
 }
 
@@ -179,7 +198,13 @@ fn table(source: &Arc<Source>) -> Result<Table, Vec<Diagnostic>> {
     let out_of_orderness_ms = match text("x-out-of-orderness").map_or(Ok(5_000), time::parse_span) {
         Ok(ms) => ms,
         Err(message) => {
-            problems.push(Diagnostic::error("broken-span", source, find(source, "x-out-of-orderness"), message, "for example \"5s\""));
+            problems.push(Diagnostic::error(
+                "broken-span",
+                source,
+                find(source, "x-out-of-orderness"),
+                message,
+                "for example \"5s\"",
+            ));
             0
         }
     };
@@ -209,25 +234,48 @@ fn table(source: &Arc<Source>) -> Result<Table, Vec<Diagnostic>> {
 }
 
 fn arrow_schema(columns: &[Column]) -> SchemaRef {
-    Arc::new(Schema::new(columns.iter().map(|c| Field::new(&c.name, c.kind.data_type(), !c.required)).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        columns.iter().map(|c| Field::new(&c.name, c.kind.data_type(), !c.required)).collect::<Vec<_>>(),
+    ))
 }
 
 fn columns(source: &Arc<Source>, json: &Value, problems: &mut Vec<Diagnostic>) -> Vec<Column> {
     let Some(properties) = json.get("properties").and_then(Value::as_object) else {
-        problems.push(Diagnostic::error("no-columns", source, 0..0, "the schema has no `properties`", "list the columns under \"properties\""));
+        problems.push(Diagnostic::error(
+            "no-columns",
+            source,
+            0..0,
+            "the schema has no `properties`",
+            "list the columns under \"properties\"",
+        ));
         return Vec::new();
     };
-    let required: Vec<&str> =
-        json.get("required").and_then(Value::as_array).map(|names| names.iter().filter_map(Value::as_str).collect()).unwrap_or_default();
+    let required: Vec<&str> = json
+        .get("required")
+        .and_then(Value::as_array)
+        .map(|names| names.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
     for name in required.iter().filter(|name| !properties.contains_key(**name)) {
         let hint = did_you_mean(name, properties.keys().map(String::as_str));
-        problems.push(Diagnostic::error("unknown-column", source, find(source, name), format!("`{name}` is required but is no column"), hint));
+        problems.push(Diagnostic::error(
+            "unknown-column",
+            source,
+            find(source, name),
+            format!("`{name}` is required but is no column"),
+            hint,
+        ));
     }
     let mut columns = Vec::new();
     for (name, property) in properties {
         let Some(kind) = kind(property) else {
             let hint = "string, integer, number, boolean, a string of format date-time, or one of format decimal with x-precision and x-scale";
-            problems.push(Diagnostic::error("unknown-type", source, find(source, name), format!("`{name}` has no type that a column can have"), hint));
+            problems.push(Diagnostic::error(
+                "unknown-type",
+                source,
+                find(source, name),
+                format!("`{name}` has no type that a column can have"),
+                hint,
+            ));
             continue;
         };
         let number = |key: &str| property.get(key).and_then(Value::as_f64);
@@ -260,7 +308,8 @@ fn kind(property: &Value) -> Option<Kind> {
         Some("decimal") => {
             let precision = u8::try_from(digits("x-precision").unwrap_or(18)).ok()?;
             let scale = i8::try_from(digits("x-scale").unwrap_or(2)).ok()?;
-            (precision <= 38 && scale >= 0 && scale.unsigned_abs() <= precision).then_some(Kind::Decimal(precision, scale))
+            (precision <= 38 && scale >= 0 && scale.unsigned_abs() <= precision)
+                .then_some(Kind::Decimal(precision, scale))
         }
         _ => match types.as_slice() {
             ["string"] => Some(Kind::Text),
@@ -286,32 +335,65 @@ fn reference(source: &Arc<Source>, csv: &Arc<Source>) -> Result<Reference, Vec<D
     for name in &header {
         match columns.iter().find(|column| column.name == *name) {
             Some(column) => ordered.push(column.clone()),
-            None => return Err(one("unknown-column", 0..csv.text.find('\n').unwrap_or(0), format!("column `{name}` is not in the schema"), "add it to the schema beside the file")),
+            None => {
+                return Err(one(
+                    "unknown-column",
+                    0..csv.text.find('\n').unwrap_or(0),
+                    format!("column `{name}` is not in the schema"),
+                    "add it to the schema beside the file",
+                ));
+            }
         }
     }
     if let Some(missing) = columns.iter().find(|column| column.required && !header.contains(&column.name.as_str())) {
-        return Err(one("missing-column", 0..0, format!("column `{}` is required but not there", missing.name), "add it to the first line"));
+        return Err(one(
+            "missing-column",
+            0..0,
+            format!("column `{}` is required but not there", missing.name),
+            "add it to the first line",
+        ));
     }
     let schema = arrow_schema(&ordered);
-    let reader = arrow::csv::ReaderBuilder::new(Arc::clone(&schema)).with_header(true).build(std::io::Cursor::new(csv.text.as_bytes()));
+    let reader = arrow::csv::ReaderBuilder::new(Arc::clone(&schema))
+        .with_header(true)
+        .build(std::io::Cursor::new(csv.text.as_bytes()));
     let batches: Result<Vec<RecordBatch>, _> = reader.and_then(Iterator::collect);
-    let batch = batches
-        .and_then(|batches| arrow::compute::concat_batches(&schema, &batches))
-        .map_err(|error| one("broken-csv", 0..0, format!("a row does not fit the schema: {error}"), "each row has the columns of the first line, in the types of the schema"))?;
-    let key: Vec<String> =
-        json.get("x-key").and_then(Value::as_array).map(|names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect()).unwrap_or_default();
+    let batch = batches.and_then(|batches| arrow::compute::concat_batches(&schema, &batches)).map_err(|error| {
+        one(
+            "broken-csv",
+            0..0,
+            format!("a row does not fit the schema: {error}"),
+            "each row has the columns of the first line, in the types of the schema",
+        )
+    })?;
+    let key: Vec<String> = json
+        .get("x-key")
+        .and_then(Value::as_array)
+        .map(|names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        .unwrap_or_default();
     let mut seen = std::collections::BTreeSet::new();
     for row in 0..batch.num_rows() {
         let mut values = Vec::new();
         for name in &key {
             let Some(column) = batch.column_by_name(name) else {
-                return Err(vec![Diagnostic::error("unknown-column", source, find(source, "x-key"), format!("the key `{name}` is no column"), "")]);
+                return Err(vec![Diagnostic::error(
+                    "unknown-column",
+                    source,
+                    find(source, "x-key"),
+                    format!("the key `{name}` is no column"),
+                    "",
+                )]);
             };
             values.push(arrow::util::display::array_value_to_string(column, row).unwrap_or_default());
         }
         if !key.is_empty() && !seen.insert(values.clone()) {
             let at = super::diagnostics::offset(&csv.text, row + 2, 1);
-            return Err(one("key-twice", at..at, format!("the key {} stands here a second time", values.join(", ")), "keep one row of each key"));
+            return Err(one(
+                "key-twice",
+                at..at,
+                format!("the key {} stands here a second time", values.join(", ")),
+                "keep one row of each key",
+            ));
         }
     }
     Ok(Reference { name: stem(&source.path), batch, key })
@@ -327,7 +409,10 @@ mod tests {
 
     #[test]
     fn every_mistake_of_every_schema_is_found_at_once() {
-        let broken = source("schemas/tables/a.json", r#"{"x-event-time": "event_tme", "properties": {"event_time": {"format": "date-time", "type": "string"}, "x": {"type": "map"}}, "required": ["y"]}"#);
+        let broken = source(
+            "schemas/tables/a.json",
+            r#"{"x-event-time": "event_tme", "properties": {"event_time": {"format": "date-time", "type": "string"}, "x": {"type": "map"}}, "required": ["y"]}"#,
+        );
         let worse = source("schemas/tables/b.json", "{");
         let (_, problems) = load(&[broken, worse], &[]);
         let codes: Vec<&str> = problems.iter().map(|problem| problem.code).collect();
@@ -337,8 +422,12 @@ mod tests {
 
     #[test]
     fn a_reference_table_is_unique_by_its_key() {
-        let schema = source("sql/reference/s.json", r#"{"properties": {"service": {"type": "string"}, "rps": {"type": "number"}}, "x-key": ["service"]}"#);
-        let (catalog, problems) = load(&[], &[Arc::clone(&schema), source("sql/reference/s.csv", "service,rps\na,1\nb,2.5\n")]);
+        let schema = source(
+            "sql/reference/s.json",
+            r#"{"properties": {"service": {"type": "string"}, "rps": {"type": "number"}}, "x-key": ["service"]}"#,
+        );
+        let (catalog, problems) =
+            load(&[], &[Arc::clone(&schema), source("sql/reference/s.csv", "service,rps\na,1\nb,2.5\n")]);
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(catalog.references["s"].batch.num_rows(), 2);
         let (_, problems) = load(&[], &[schema, source("sql/reference/s.csv", "service,rps\na,1\na,2\n")]);

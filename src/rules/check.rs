@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use arrow::datatypes::DataType;
 use datafusion::{
-    common::tree_node::{TreeNode, TreeNodeRecursion},
+    common::{
+        Column, DFSchemaRef,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator},
 };
 
@@ -35,9 +38,19 @@ pub fn slides(parsed: &sql::Parsed, source: &Arc<Source>, sql_start: usize) -> V
     let shortest = parsed.slide_ms();
     let odd = parsed.hops.iter().filter(|(_, hop)| hop.slide_ms % shortest != 0);
     odd.map(|(table, hop)| {
-        let message = format!("the slide of {} is no multiple of the shortest slide, {}", time::span(hop.slide_ms), time::span(shortest));
+        let message = format!(
+            "the slide of {} is no multiple of the shortest slide, {}",
+            time::span(hop.slide_ms),
+            time::span(shortest)
+        );
         let common = time::span(gcd(hop.slide_ms, shortest));
-        Diagnostic::error("slides", source, find(source, sql_start, table), message, format!("give all windows of a rule the same slide, for example {common}"))
+        Diagnostic::error(
+            "slides",
+            source,
+            find(source, sql_start, table),
+            message,
+            format!("give all windows of a rule the same slide, for example {common}"),
+        )
     })
     .collect()
 }
@@ -55,26 +68,55 @@ pub fn divisions(logical: &LogicalPlan, source: &Arc<Source>, sql_start: usize) 
     });
     (outcome.is_ok() && found).then(|| {
         let place = find(source, sql_start, "/");
-        Diagnostic::error("integer-division", source, place, "a whole number divided by a whole number is cut to a whole number: 999 / 1000 is 0", "ratio(a, b) is a double, NULL where b is 0, and keeps both as measures")
+        Diagnostic::error(
+            "integer-division",
+            source,
+            place,
+            "a whole number divided by a whole number is cut to a whole number: 999 / 1000 is 0",
+            "ratio(a, b) is a double, NULL where b is 0, and keeps both as measures",
+        )
     })
 }
 
 /// Says which output column is what.
-pub fn output(header: &Header, logical: &LogicalPlan, source: &Arc<Source>, sql_start: usize) -> Result<Output, Vec<Diagnostic>> {
+pub fn output(
+    header: &Header,
+    logical: &LogicalPlan,
+    source: &Arc<Source>,
+    sql_start: usize,
+) -> Result<Output, Vec<Diagnostic>> {
     let names: Vec<String> = logical.schema().fields().iter().map(|field| field.name().clone()).collect();
     let mut problems = Vec::new();
     let mut seen = BTreeSet::new();
     for name in names.iter().filter(|name| !seen.insert((*name).clone())) {
-        problems.push(Diagnostic::error("column-twice", source, find(source, sql_start, name), format!("two output columns are called `{name}`"), "give each a name of its own with AS"));
+        problems.push(Diagnostic::error(
+            "column-twice",
+            source,
+            find(source, sql_start, name),
+            format!("two output columns are called `{name}`"),
+            "give each a name of its own with AS",
+        ));
     }
     let value = names.iter().position(|name| name == "value");
     match value.map(|at| (at, logical.schema().field(at).data_type().clone())) {
-        None => problems.push(Diagnostic::error("no-value", source, sql_place(source, sql_start), "no output column is called `value`", {
-            let hint = did_you_mean("value", names.iter().map(String::as_str));
-            if hint.is_empty() { "name what is judged: … AS value".to_owned() } else { hint }
-        })),
+        None => problems.push(Diagnostic::error(
+            "no-value",
+            source,
+            sql_place(source, sql_start),
+            "no output column is called `value`",
+            {
+                let hint = did_you_mean("value", names.iter().map(String::as_str));
+                if hint.is_empty() { "name what is judged: … AS value".to_owned() } else { hint }
+            },
+        )),
         Some((_, kind)) if !kind.is_numeric() && kind != DataType::Null => {
-            problems.push(Diagnostic::error("value-type", source, find(source, sql_start, "value"), format!("`value` is {kind}, not a number"), "judge a number: a count, a ratio, a percentile"));
+            problems.push(Diagnostic::error(
+                "value-type",
+                source,
+                find(source, sql_start, "value"),
+                format!("`value` is {kind}, not a number"),
+                "judge a number: a count, a ratio, a percentile",
+            ));
         }
         Some(_) => {}
     }
@@ -84,7 +126,13 @@ pub fn output(header: &Header, logical: &LogicalPlan, source: &Arc<Source>, sql_
             for name in key {
                 match names.iter().position(|other| other == name) {
                     Some(at) => keys.push(at),
-                    None => problems.push(Diagnostic::error("unknown-key", source, source.text.find("key:").map_or(0..0, |at| at..at + 4), format!("the key `{name}` is no output column"), did_you_mean(name, names.iter().map(String::as_str)))),
+                    None => problems.push(Diagnostic::error(
+                        "unknown-key",
+                        source,
+                        source.text.find("key:").map_or(0..0, |at| at..at + 4),
+                        format!("the key `{name}` is no output column"),
+                        did_you_mean(name, names.iter().map(String::as_str)),
+                    )),
                 }
             }
             keys
@@ -92,7 +140,13 @@ pub fn output(header: &Header, logical: &LogicalPlan, source: &Arc<Source>, sql_
         None => match group_keys(logical) {
             Some(keys) => keys,
             None => {
-                problems.push(Diagnostic::error("no-key", source, sql_place(source, sql_start), "nothing says which columns name a series: there is no outer GROUP BY", "add `key: [service]` to the header, with the columns that are unique together"));
+                problems.push(Diagnostic::error(
+                    "no-key",
+                    source,
+                    sql_place(source, sql_start),
+                    "nothing says which columns name a series: there is no outer GROUP BY",
+                    "add `key: [service]` to the header, with the columns that are unique together",
+                ));
                 Vec::new()
             }
         },
@@ -102,9 +156,18 @@ pub fn output(header: &Header, logical: &LogicalPlan, source: &Arc<Source>, sql_
         let kind = |at: &usize| schema.field(*at).data_type();
         let others: Vec<usize> = (0..names.len()).filter(|at| *at != value && !keys.contains(at)).collect();
         let samples = others.iter().copied().find(|at| names[*at] == "samples" && kind(at).is_numeric());
-        let text = |at: &usize| matches!(kind(at), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Timestamp(..) | DataType::Date32);
+        let text = |at: &usize| {
+            matches!(
+                kind(at),
+                DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Timestamp(..) | DataType::Date32
+            )
+        };
         let labels = others.iter().copied().filter(|at| text(at)).collect();
-        let measures = others.iter().copied().filter(|at| Some(*at) != samples && (kind(at).is_numeric() || *kind(at) == DataType::Boolean)).collect();
+        let measures = others
+            .iter()
+            .copied()
+            .filter(|at| Some(*at) != samples && (kind(at).is_numeric() || *kind(at) == DataType::Boolean))
+            .collect();
         return Ok(Output { schema, keys, value, samples, labels, measures });
     }
     Err(problems)
@@ -140,7 +203,13 @@ fn group_keys(logical: &LogicalPlan) -> Option<Vec<usize>> {
             LogicalPlan::Sort(sort) => plan = &sort.input,
             LogicalPlan::Limit(limit) => plan = &limit.input,
             LogicalPlan::Window(window) => plan = &window.input,
-            LogicalPlan::Distinct(_) => return Some((0..logical.schema().fields().len()).filter(|at| logical.schema().field(*at).name() != "value").collect()),
+            LogicalPlan::Distinct(_) => {
+                return Some(
+                    (0..logical.schema().fields().len())
+                        .filter(|at| logical.schema().field(*at).name() != "value")
+                        .collect(),
+                );
+            }
             LogicalPlan::Aggregate(aggregate) => {
                 let groups: Vec<Expr> = aggregate.group_expr.iter().map(|expr| expr.clone().unalias()).collect();
                 let is_group = |expr: &Expr| match expr {
@@ -154,32 +223,75 @@ fn group_keys(logical: &LogicalPlan) -> Option<Vec<usize>> {
     }
 }
 
-/// Personal columns may be counted and grouped by inside, but never name a series or reach an output.
+/// Personal columns may be counted and grouped by inside, but nothing made of them may reach an output.
 pub fn masked(cut: &Cut, output: &Output, source: &Arc<Source>, sql_start: usize) -> Vec<Diagnostic> {
+    let shown = personal(&cut.rest, cut);
     let mut problems = Vec::new();
-    for at in output.keys.iter().chain(&output.labels) {
-        for (fold, key) in &cut.lineage[*at] {
-            let spec = &cut.folds[*fold].spec;
-            for column in spec.keys[*key].column_refs() {
-                if spec.table.column(&column.name).is_some_and(|column| column.masked) {
-                    let message = format!("`{}` is personal in table `{}` and would stand in every reading and alert", column.name, spec.table.name);
-                    problems.push(Diagnostic::error("masked", source, find(source, sql_start, &column.name), message, "group by it in an inner query and aggregate over it outside"));
-                }
-            }
-        }
-    }
-    for fold in &cut.folds {
-        for aggregate in &fold.spec.aggregates {
-            let shows = aggregate.exists(|expr| Ok(matches!(expr, Expr::AggregateFunction(call) if ["min", "max"].contains(&call.func.name())))).unwrap_or(false);
-            for column in aggregate.column_refs().into_iter().filter(|_| shows) {
-                if fold.spec.table.column(&column.name).is_some_and(|column| column.masked) {
-                    let message = format!("`{}` is personal in table `{}`, and min or max would show one", column.name, fold.spec.table.name);
-                    problems.push(Diagnostic::error("masked", source, find(source, sql_start, &column.name), message, "count(DISTINCT …) counts without showing"));
-                }
-            }
-        }
+    for (at, column) in shown.iter().enumerate().filter_map(|(at, column)| Some((at, column.as_ref()?))) {
+        let name = output.schema.field(at).name();
+        let message =
+            format!("`{name}` shows `{column}`, which is personal, and would stand in every reading and alert");
+        problems.push(Diagnostic::error(
+            "masked",
+            source,
+            find(source, sql_start, column),
+            message,
+            "group by it in an inner query and count or sum outside; count(DISTINCT …) counts without showing",
+        ));
     }
     problems
+}
+
+/// For each output column of a plan, the personal column that it shows, where it shows one.
+fn personal(plan: &LogicalPlan, cut: &Cut) -> Vec<Option<String>> {
+    let counts = |expr: &Expr| matches!(expr, Expr::AggregateFunction(call) if ["count", "approx_distinct"].contains(&call.func.name()));
+    let below: Vec<(&DFSchemaRef, Vec<Option<String>>)> =
+        plan.inputs().into_iter().map(|input| (input.schema(), personal(input, cut))).collect();
+    let of = |expr: &Expr| -> Option<String> {
+        let expr = expr.clone().unalias_nested().data;
+        if counts(&expr) {
+            return None;
+        }
+        let shown = |column: &Column| {
+            below.iter().find_map(|(schema, shown)| shown[schema.index_of_column(column).ok()?].clone())
+        };
+        expr.column_refs().into_iter().find_map(shown)
+    };
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let fold = scan
+                .table_name
+                .table()
+                .strip_prefix("fold_")
+                .and_then(|at| at.parse::<usize>().ok())
+                .and_then(|at| cut.folds.get(at));
+            let shown = |name: &str| -> Option<String> {
+                let spec = &fold?.spec;
+                let (kind, at) = name.split_at(1);
+                let at: usize = at.parse().ok()?;
+                let expr = if kind == "k" { spec.keys.get(at)? } else { spec.aggregates.get(at)? };
+                let masked = |column: &&Column| spec.table.column(&column.name).is_some_and(|column| column.masked);
+                expr.column_refs().into_iter().filter(|_| !counts(expr)).find(masked).map(|column| column.name.clone())
+            };
+            plan.schema().fields().iter().map(|field| shown(field.name())).collect()
+        }
+        LogicalPlan::Projection(projection) => projection.expr.iter().map(of).collect(),
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.iter().chain(&aggregate.aggr_expr).map(of).collect(),
+        LogicalPlan::Window(window) => {
+            let mut shown: Vec<Option<String>> = below.iter().flat_map(|(_, shown)| shown.clone()).collect();
+            shown.extend(window.window_expr.iter().map(of));
+            shown
+        }
+        _ => {
+            let mut shown: Vec<Option<String>> = match plan {
+                LogicalPlan::Union(_) => below.first().map(|(_, shown)| shown.clone()).unwrap_or_default(),
+                _ => below.iter().flat_map(|(_, shown)| shown.clone()).collect(),
+            };
+            // Semi joins have the columns of one side alone; whoever comes from the other shows nothing.
+            shown.resize(plan.schema().fields().len(), None);
+            shown
+        }
+    }
 }
 
 /// Levels that cannot be reached, and ends of the line that nothing covers.
@@ -188,25 +300,47 @@ pub fn levels(header: &Header, bands: Option<&Bands>, parsed: &sql::Parsed, sour
     let Some(bands) = bands else {
         if header.levels.contains_key(&Level::Healthy) && header.until.is_empty() {
             let place = header.levels[&Level::Healthy].span.clone();
-            found.push(Diagnostic::warning("levels-not-intervals", source, place, "these levels are no intervals of `value`: a reading that matches none keeps the level before it", "leave `healthy` out, so that it means neither of the others, or say with `until` when a level ends"));
+            found.push(Diagnostic::warning(
+                "levels-not-intervals",
+                source,
+                place,
+                "these levels are no intervals of `value`: a reading that matches none keeps the level before it",
+                "leave `healthy` out, so that it means neither of the others, or say with `until` when a level ends",
+            ));
         }
         return found;
     };
     for (level, predicate) in &header.levels {
         if !bands.reachable(*level) {
-            found.push(Diagnostic::error("level-unreachable", source, predicate.span.clone(), format!("no value is {}: `{}` never holds, or a more severe level always holds with it", level.name(), predicate.sql), "mend the limits"));
+            found.push(Diagnostic::error(
+                "level-unreachable",
+                source,
+                predicate.span.clone(),
+                format!(
+                    "no value is {}: `{}` never holds, or a more severe level always holds with it",
+                    level.name(),
+                    predicate.sql
+                ),
+                "a level needs values of its own: critical: value > 10 beside warning: value > 5 AND value <= 10",
+            ));
         }
     }
     let (low, high) = bands.open_ends();
     if let (true, Some(predicate)) = (low || high, header.levels.values().next()) {
         let side = if low { "small" } else { "large" };
-        found.push(Diagnostic::warning("line-uncovered", source, predicate.span.clone(), format!("no level covers very {side} values; they take the nearest level"), "let the outermost bands be open: value > 2000 without an upper limit"));
+        found.push(Diagnostic::warning(
+            "line-uncovered",
+            source,
+            predicate.span.clone(),
+            format!("no level covers very {side} values; they take the nearest level"),
+            "let the outermost bands be open: value > 2000 without an upper limit",
+        ));
     }
     let size = parsed.hops.iter().map(|(_, hop)| hop.size_ms).max().unwrap_or(0);
     for (level, ms) in &header.for_ms {
         let zero = header.levels.get(level).is_some_and(|predicate| predicate.sql.replace(' ', "") == "value>0");
         if zero && *ms >= size {
-            found.push(Diagnostic::warning("for-mutes", source, header.levels[level].span.clone(), format!("{} allows no error at all, but `for` ({}) is as long as the window ({}): a single error would never show", level.name(), time::span(*ms), time::span(size)), "for: 0s"));
+            found.push(Diagnostic::warning("for-mutes", source, header.levels[level].span.clone(), format!("{} allows no error at all, but `for` ({}) is no shorter than the window ({}): a single error would never show", level.name(), time::span(*ms), time::span(size)), "for: 0s"));
         }
     }
     found
@@ -219,7 +353,11 @@ pub fn people(header: &Header, source: &Arc<Source>) -> Vec<Diagnostic> {
     for (missing, what, hint) in [
         (header.owner.is_empty(), "nobody owns this rule", "owner: the team that mends it"),
         (header.annotations.runbook_url.is_empty(), "the rule has no runbook", "annotations: {runbook_url: https://…}"),
-        (header.annotations.summary.is_empty(), "the rule has no summary", "annotations: {summary: \"{{ service }}: {{ value }}\"}"),
+        (
+            header.annotations.summary.is_empty(),
+            "the rule has no summary",
+            "annotations: {summary: \"{{ service }}: {{ value }}\"}",
+        ),
     ] {
         if missing {
             found.push(Diagnostic::warning("people", source, name.clone(), what, hint));

@@ -54,7 +54,14 @@ impl Diagnostic {
         hint: impl Into<String>,
     ) -> Self {
         let span = clamp(&source.text, span);
-        Self { severity: Severity::Error, code, message: message.into(), hint: hint.into(), source: Arc::clone(source), span }
+        Self {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            hint: hint.into(),
+            source: Arc::clone(source),
+            span,
+        }
     }
 
     /// A finding that leaves the file running.
@@ -163,7 +170,8 @@ mod tests {
     #[test]
     fn a_finding_shows_its_line_and_its_hint() {
         let source = Arc::new(Source { path: "sql/rules/x.sql".into(), text: "SELECT valeu\nFROM t\n".into() });
-        let shown = Diagnostic::error("unknown-column", &source, 7..12, "no column `valeu`", "did you mean `value`?").render(false);
+        let shown = Diagnostic::error("unknown-column", &source, 7..12, "no column `valeu`", "did you mean `value`?")
+            .render(false);
         for part in ["sql/rules/x.sql:1:8", "SELECT valeu", "^^^^^", "did you mean `value`?"] {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }

@@ -42,12 +42,17 @@ impl WindowCell {
 
 /// `ratio(a, b)`: a / b as a double, NULL where b is 0 or the result is not finite.
 pub fn ratio() -> ScalarUDF {
-    ScalarUDF::new_from_impl(Ratio { signature: Signature::exact(vec![DataType::Float64, DataType::Float64], Volatility::Immutable) })
+    ScalarUDF::new_from_impl(Ratio {
+        signature: Signature::exact(vec![DataType::Float64, DataType::Float64], Volatility::Immutable),
+    })
 }
 
 /// `window_at(slide, ms)`, reading `cell`.
 pub fn window_at(cell: WindowCell) -> ScalarUDF {
-    ScalarUDF::new_from_impl(WindowAt { signature: Signature::exact(vec![DataType::Int64, DataType::Int64], Volatility::Volatile), cell: Cell(cell) })
+    ScalarUDF::new_from_impl(WindowAt {
+        signature: Signature::exact(vec![DataType::Int64, DataType::Int64], Volatility::Volatile),
+        cell: Cell(cell),
+    })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

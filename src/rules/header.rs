@@ -227,10 +227,31 @@ pub fn split(source: &Arc<Source>) -> Result<RuleText, Vec<Diagnostic>> {
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
             let span = super::diagnostics::word_at(text, at);
-            return Err(vec![Diagnostic::error("broken-header", source, span, format!("the header is not as it should be: {message}"), "the header is YAML; indent by spaces, and put texts with `: ` or `{{` in quotes")]);
+            let hint = hint(&message);
+            return Err(vec![Diagnostic::error(
+                "broken-header",
+                source,
+                span,
+                format!("the header is not as it should be: {message}"),
+                hint,
+            )]);
         }
     };
     check(source, raw, sql_start)
+}
+
+/// "unknown field `x`, expected one of `a`, `b`" names the near miss itself.
+fn hint(message: &str) -> String {
+    let mut names = message.split('`').skip(1).step_by(2);
+    let near = match names.next() {
+        Some(wrong) if message.contains("unknown") => super::diagnostics::did_you_mean(wrong, names),
+        _ => String::new(),
+    };
+    if near.is_empty() {
+        "the header is YAML; indent by spaces, and put texts with `: ` or `{{` in quotes".into()
+    } else {
+        near
+    }
 }
 
 fn place(text: &str, line: u64, column: u64) -> usize {
@@ -241,6 +262,14 @@ fn span_of<T>(source: &Source, value: &Spanned<T>) -> Range<usize> {
     let start = place(&source.text, value.defined.line(), value.defined.column());
     let line_end = source.text[start..].find('\n').map_or(source.text.len(), |length| start + length);
     start..line_end.max(start)
+}
+
+/// The place of a text, without what stands around it on its line.
+fn text_span(source: &Source, value: &Spanned<String>) -> Range<usize> {
+    let line = span_of(source, value);
+    source.text[line.clone()]
+        .find(&value.value)
+        .map_or(line.clone(), |at| line.start + at..line.start + at + value.value.len())
 }
 
 fn check(source: &Arc<Source>, raw: Raw, sql_start: usize) -> Result<RuleText, Vec<Diagnostic>> {
@@ -276,14 +305,27 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize) -> Result<RuleText, V
         forget_ms: no_data.forget.as_ref().map_or(DAY_MS, &mut read),
     };
     for (name, span) in unknown {
-        problems.push(Diagnostic::error("unknown-level", source, span, format!("`for` knows no level `{name}`"), "for: {warning: 5m, critical: 1m}, or one span for both"));
+        problems.push(Diagnostic::error(
+            "unknown-level",
+            source,
+            span,
+            format!("`for` knows no level `{name}`"),
+            "for: {warning: 5m, critical: 1m}, or one span for both",
+        ));
     }
     let name = &raw.name.value;
-    let word = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') && name.starts_with(|c: char| c.is_ascii_lowercase());
+    let word = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && name.starts_with(|c: char| c.is_ascii_lowercase());
     if !word || name.len() > 100 {
-        problems.push(Diagnostic::error("rule-name", source, span_of(source, &raw.name), format!("`{name}` is no name for a rule"), "lower-case letters, digits and _, at most 100"));
+        problems.push(Diagnostic::error(
+            "rule-name",
+            source,
+            span_of(source, &raw.name),
+            format!("`{name}` is no name for a rule"),
+            "lower-case letters, digits and _, at most 100",
+        ));
     }
-    let predicate = |value: Spanned<String>| Predicate { span: span_of(source, &value), sql: value.value };
+    let predicate = |value: Spanned<String>| Predicate { span: text_span(source, &value), sql: value.value };
     let by_level = |raw: RawLevels| -> BTreeMap<Level, Predicate> {
         [(Level::Healthy, raw.healthy), (Level::Warning, raw.warning), (Level::Critical, raw.critical)]
             .into_iter()
@@ -292,14 +334,28 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize) -> Result<RuleText, V
     };
     let levels = by_level(raw.levels);
     if !levels.keys().any(|level| *level > Level::Healthy) {
-        problems.push(Diagnostic::error("no-levels", source, span_of(source, &raw.name), "neither `warning` nor `critical` is defined: this rule can never fire", "levels: {warning: value > 1}"));
+        problems.push(Diagnostic::error(
+            "no-levels",
+            source,
+            span_of(source, &raw.name),
+            "neither `warning` nor `critical` is defined: this rule can never fire",
+            "levels: {warning: value > 1}",
+        ));
     }
     let judge_when = match (raw.min_samples, raw.judge_when) {
         (Some(least), Some(_)) => {
-            problems.push(Diagnostic::error("judge-twice", source, span_of(source, &least), "`min_samples` and `judge_when` are both given", "write one predicate: judge_when: samples >= 20 AND …"));
+            problems.push(Diagnostic::error(
+                "judge-twice",
+                source,
+                span_of(source, &least),
+                "`min_samples` and `judge_when` are both given",
+                "write one predicate: judge_when: samples >= 20 AND …",
+            ));
             None
         }
-        (Some(least), None) => Some(Predicate { sql: format!("samples >= {}", least.value), span: span_of(source, &least) }),
+        (Some(least), None) => {
+            Some(Predicate { sql: format!("samples >= {}", least.value), span: span_of(source, &least) })
+        }
         (None, when) => when.map(predicate),
     };
     if !problems.is_empty() {
@@ -336,7 +392,10 @@ mod tests {
 
     #[test]
     fn a_header_becomes_a_checked_type() {
-        let rule = read("/*\nname: a_b\ntier: data\nmin_samples: 3\nlevels: {warning: value > 1}\nfor: {warning: 5m}\n*/\nSELECT 1").unwrap();
+        let rule = read(
+            "/*\nname: a_b\ntier: data\nmin_samples: 3\nlevels: {warning: value > 1}\nfor: {warning: 5m}\n*/\nSELECT 1",
+        )
+        .unwrap();
         assert_eq!(rule.header.for_ms[&Level::Warning], 300_000);
         assert_eq!(rule.header.judge_when.unwrap().sql, "samples >= 3");
         assert_eq!(rule.header.tier.kind(), "technical");
@@ -353,7 +412,11 @@ mod tests {
             ("/*\nname: x\ntier: data\nlevels: {warning: value > 1}\nfor: soon\n*/ SELECT 1", "broken-span", 5),
             ("/*\nname: X y\ntier: data\nlevels: {warning: value > 1}\n*/ SELECT 1", "rule-name", 2),
             ("/*\nname: x\ntier: data\nlevels: {healthy: value > 1}\n*/ SELECT 1", "no-levels", 2),
-            ("/*\nname: x\ntier: data\nlevels: {warning: value > 1}\nfor: {healthy: 5m}\n*/ SELECT 1", "unknown-level", 5),
+            (
+                "/*\nname: x\ntier: data\nlevels: {warning: value > 1}\nfor: {healthy: 5m}\n*/ SELECT 1",
+                "unknown-level",
+                5,
+            ),
         ] {
             let problems = read(text).unwrap_err();
             assert_eq!((problems[0].code, problems[0].position().0), (code, line), "{text}: {}", problems[0].message);

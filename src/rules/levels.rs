@@ -66,14 +66,19 @@ impl Bands {
         let mut parsed = BTreeMap::new();
         let mut limits = Vec::new();
         for (level, sql) in predicates {
-            let expr = Parser::new(&GenericDialect {}).try_with_sql(sql).and_then(|mut parser| parser.parse_expr()).ok()?;
+            let expr =
+                Parser::new(&GenericDialect {}).try_with_sql(sql).and_then(|mut parser| parser.parse_expr()).ok()?;
             holds(&expr, 0.0, &mut limits)?;
             parsed.insert(*level, expr);
         }
         limits.sort_by(f64::total_cmp);
         limits.dedup();
         let at = |value: f64| -> Option<Level> {
-            let severe = parsed.iter().rev().find(|(_, expr)| holds(expr, value, &mut Vec::new()) == Some(true)).map(|(level, _)| *level);
+            let severe = parsed
+                .iter()
+                .rev()
+                .find(|(_, expr)| holds(expr, value, &mut Vec::new()) == Some(true))
+                .map(|(level, _)| *level);
             severe.or_else(|| (!parsed.contains_key(&Level::Healthy)).then_some(Level::Healthy))
         };
         let mut segments = Vec::new();
@@ -142,9 +147,22 @@ impl Bands {
                 _ => pieces.push((segment.low, segment.high, segment.level)),
             }
         }
-        let edge = |value: f64| if value == f64::NEG_INFINITY { "-∞".into() } else if value == f64::INFINITY { "∞".into() } else { format!("{value}") };
+        let edge = |value: f64| {
+            if value == f64::NEG_INFINITY {
+                "-∞".into()
+            } else if value == f64::INFINITY {
+                "∞".into()
+            } else {
+                format!("{value}")
+            }
+        };
         let line = |(low, high, level): &(f64, f64, Option<Level>)| {
-            format!("  {:>10} … {:<10} {}", edge(*low), edge(*high), level.map_or("gap: holds the present level", Level::name))
+            format!(
+                "  {:>10} … {:<10} {}",
+                edge(*low),
+                edge(*high),
+                level.map_or("gap: holds the present level", Level::name)
+            )
         };
         pieces.iter().map(line).collect::<Vec<_>>().join("\n")
     }

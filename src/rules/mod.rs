@@ -158,7 +158,13 @@ impl RuleSet {
                     if let Some(other) = rules.iter().find(|other| other.header.name == rule.header.name) {
                         let message = format!("the name `{}` is taken by {}", rule.header.name, other.source.path);
                         let at = source.text.find("name:").map_or(0..0, |at| at..at + 5);
-                        problems.push(Diagnostic::error("name-twice", source, at, message, "a rule's name is its identity: give each its own"));
+                        problems.push(Diagnostic::error(
+                            "name-twice",
+                            source,
+                            at,
+                            message,
+                            "a rule's name is its identity: give each its own",
+                        ));
                     } else {
                         rules.push(Arc::new(rule));
                     }
@@ -193,14 +199,24 @@ impl RuleSet {
 
 /// Compiles one rule against the catalog; warnings come beside it.
 pub fn compile_rule(source: &Arc<Source>, catalog: &Arc<Catalog>) -> Result<(Rule, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let header::RuleText { header, sql_start } = header::split(source)?;
+    let (header, sql_start) = match header::split(source) {
+        Ok(header::RuleText { header, sql_start }) => (header, sql_start),
+        Err(mut problems) => {
+            // A mistake in the header does not hide those of the SQL.
+            if let Some(sql_start) = source.text.find("*/").map(|at| at + 2) {
+                problems.extend(sql::parse(source, sql_start).err().into_iter().flatten());
+            }
+            return Err(problems);
+        }
+    };
     let parsed = sql::parse(source, sql_start)?;
     let mut problems = plan::refused_joins(&parsed, source);
     problems.extend(check::slides(&parsed, source, sql_start));
     if !problems.is_empty() {
         return Err(problems);
     }
-    let planning = |error: &datafusion::common::DataFusionError| vec![plan::planning_problem(error, source, sql_start, catalog)];
+    let planning =
+        |error: &datafusion::common::DataFusionError| vec![plan::planning_problem(error, source, sql_start, catalog)];
     let cell = WindowCell::default();
     let state = session::session(catalog, Arc::new(session::ToBeCut), &cell).map_err(|error| planning(&error))?;
     let statement = datafusion::sql::parser::Statement::Statement(Box::new(parsed.statement.clone()));
@@ -224,10 +240,12 @@ pub fn compile_rule(source: &Arc<Source>, catalog: &Arc<Catalog>) -> Result<(Rul
         return Err(problems);
     }
     let cells = cut.folds.iter().map(|fold| fold.cell.clone()).collect();
-    let rest = Rest::new(&cut.rest, state, cell, cells, output.keys.clone(), output.value).map_err(|error| planning(&error))?;
+    let rest = Rest::new(&cut.rest, state, cell, cells, output.keys.clone(), output.value)
+        .map_err(|error| planning(&error))?;
     let tables: BTreeSet<String> = cut.folds.iter().map(|fold| fold.spec.table.name.clone()).collect();
     let references: String = catalog.references.values().map(|reference| format!("{:?}", reference.batch)).collect();
-    let schemas: String = tables.iter().filter_map(|name| catalog.tables.get(name)).map(|table| format!("{:?}", table.columns)).collect();
+    let schemas: String =
+        tables.iter().filter_map(|name| catalog.tables.get(name)).map(|table| format!("{:?}", table.columns)).collect();
     let rule = Rule {
         version: hash(&format!("{}|{schemas}|{references}", source.text)),
         slide_ms: parsed.slide_ms(),
@@ -253,8 +271,9 @@ fn spread(cut: &mut plan::Cut, output: &Output) -> bool {
     }
     let mut by_fold: Vec<Vec<usize>> = vec![Vec::new(); cut.folds.len()];
     for key in &output.keys {
-        let keys: Vec<Option<usize>> =
-            (0..cut.folds.len()).map(|fold| cut.lineage[*key].iter().find(|(of, _)| *of == fold).map(|(_, key)| *key)).collect();
+        let keys: Vec<Option<usize>> = (0..cut.folds.len())
+            .map(|fold| cut.lineage[*key].iter().find(|(of, _)| *of == fold).map(|(_, key)| *key))
+            .collect();
         if keys.iter().all(Option::is_some) {
             for (spread, key) in by_fold.iter_mut().zip(keys.into_iter().flatten()) {
                 spread.push(key);
@@ -281,14 +300,25 @@ fn zero_keys(header: &Header, cut: &mut plan::Cut, output: &Output, source: &Arc
             Some(keys) => fold.zero_keys = keys,
             None => {
                 let place = source.text.find("no_data:").map_or(0..0, |at| at..at + 8);
-                return Some(Diagnostic::error("zero", source, place, "silence cannot be zero here: the rule groups by more than the series' key", "use as: hold, warning or critical"));
+                return Some(Diagnostic::error(
+                    "zero",
+                    source,
+                    place,
+                    "silence cannot be zero here: the rule groups by more than the series' key",
+                    "use as: hold, warning or critical",
+                ));
             }
         }
     }
     None
 }
 
-fn predicates(header: &Header, output: &Output, state: &SessionState, source: &Arc<Source>) -> (Predicates, Vec<Diagnostic>) {
+fn predicates(
+    header: &Header,
+    output: &Output,
+    state: &SessionState,
+    source: &Arc<Source>,
+) -> (Predicates, Vec<Diagnostic>) {
     let mut problems = Vec::new();
     let schema = DFSchema::try_from(output.schema.as_ref().clone()).unwrap_or_else(|_| DFSchema::empty());
     let mut compile = |predicate: &header::Predicate| -> Option<Arc<dyn PhysicalExpr>> {
@@ -297,14 +327,29 @@ fn predicates(header: &Header, output: &Output, state: &SessionState, source: &A
             state.create_physical_expr(expr, &schema)
         };
         match physical() {
-            Ok(expr) if expr.data_type(&output.schema).is_ok_and(|kind| kind == arrow::datatypes::DataType::Boolean) => Some(expr),
+            Ok(expr)
+                if expr.data_type(&output.schema).is_ok_and(|kind| kind == arrow::datatypes::DataType::Boolean) =>
+            {
+                Some(expr)
+            }
             Ok(_) => {
-                problems.push(Diagnostic::error("predicate", source, predicate.span.clone(), format!("`{}` is not true or false", predicate.sql), "write a comparison, such as value > 1"));
+                problems.push(Diagnostic::error(
+                    "predicate",
+                    source,
+                    predicate.span.clone(),
+                    format!("`{}` is not true or false", predicate.sql),
+                    "write a comparison, such as value > 1",
+                ));
                 None
             }
             Err(error) => {
                 let message = error.strip_backtrace();
-                let message = message.lines().next().unwrap_or_default().trim_start_matches("Schema error: ").trim_start_matches("SQL error: ");
+                let message = message
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .trim_start_matches("Schema error: ")
+                    .trim_start_matches("SQL error: ");
                 let message = message.split(" Valid fields are").next().unwrap_or(message).to_owned();
                 let columns: Vec<&str> = output.schema.fields().iter().map(|field| field.name().as_str()).collect();
                 let hint = format!("a predicate is SQL over the output columns: {}", columns.join(", "));
@@ -313,7 +358,9 @@ fn predicates(header: &Header, output: &Output, state: &SessionState, source: &A
             }
         }
     };
-    let mut all = |predicates: &BTreeMap<Level, header::Predicate>| predicates.iter().filter_map(|(level, p)| Some((*level, compile(p)?))).collect();
+    let mut all = |predicates: &BTreeMap<Level, header::Predicate>| {
+        predicates.iter().filter_map(|(level, p)| Some((*level, compile(p)?))).collect()
+    };
     let levels = all(&header.levels);
     let until = all(&header.until);
     let judge_when = header.judge_when.as_ref().and_then(&mut compile);
@@ -322,7 +369,12 @@ fn predicates(header: &Header, output: &Output, state: &SessionState, source: &A
 
 /// The rows of a rule at each window end by the batch query over all events, without folds: what every other way of
 /// evaluating the rule must equal.
-pub fn batch(rule: &Rule, catalog: &Arc<Catalog>, tables: BTreeMap<String, arrow::array::RecordBatch>, ends: &[i64]) -> QueryResult<Vec<arrow::array::RecordBatch>> {
+pub fn batch(
+    rule: &Rule,
+    catalog: &Arc<Catalog>,
+    tables: BTreeMap<String, arrow::array::RecordBatch>,
+    ends: &[i64],
+) -> QueryResult<Vec<arrow::array::RecordBatch>> {
     let cell = WindowCell::default();
     let windows = rest::AllEvents { tables, cell: cell.clone() };
     let state = session::session(catalog, Arc::new(windows), &cell)?;

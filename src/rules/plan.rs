@@ -60,7 +60,9 @@ impl FoldSpec {
     /// The columns of the table that it reads.
     pub fn columns(&self) -> BTreeSet<String> {
         let exprs = self.filter.iter().chain(&self.keys).chain(&self.aggregates);
-        exprs.flat_map(|expr| expr.column_refs().into_iter().map(|column| column.name.clone()).collect::<Vec<_>>()).collect()
+        exprs
+            .flat_map(|expr| expr.column_refs().into_iter().map(|column| column.name.clone()).collect::<Vec<_>>())
+            .collect()
     }
 }
 
@@ -106,6 +108,7 @@ pub fn scan_name(fold: usize) -> String {
 pub fn cut(plan: LogicalPlan, source: &Arc<Source>, sql_start: usize) -> std::result::Result<Cut, Vec<Diagnostic>> {
     let mut cutter = Cutter { source, sql_start, folds: Vec::new(), problems: Vec::new() };
     cutter.refuse_volatile(&plan);
+    cutter.refuse_history(&plan);
     let rest = plan.transform_down(|node| cutter.node(node)).map(|cut| cut.data);
     let rest = match rest {
         Ok(rest) => rest,
@@ -117,7 +120,12 @@ pub fn cut(plan: LogicalPlan, source: &Arc<Source>, sql_start: usize) -> std::re
     };
     if cutter.problems.is_empty() && cutter.folds.is_empty() {
         let span = cutter.whole();
-        cutter.problem("no-aggregate", span, "nothing is aggregated over the window", "group the window's events: SELECT key, count(*) AS value FROM hop(…) GROUP BY key");
+        cutter.problem(
+            "no-aggregate",
+            span,
+            "nothing is aggregated over the window",
+            "group the window's events: SELECT key, count(*) AS value FROM hop(…) GROUP BY key",
+        );
     }
     cutter.raw_events(&rest);
     if !cutter.problems.is_empty() {
@@ -157,12 +165,15 @@ impl Cutter<'_> {
             }
             Ok(TreeNodeRecursion::Continue)
         });
-        found.map_or_else(|| self.whole(), |span| {
-            let line = |n: u64| usize::try_from(n).unwrap_or(1);
-            let text = &self.source.text;
-            let at = super::diagnostics::offset(text, line(span.start.line), line(span.start.column));
-            at..super::diagnostics::offset(text, line(span.end.line), line(span.end.column)).max(at)
-        })
+        found.map_or_else(
+            || self.whole(),
+            |span| {
+                let line = |n: u64| usize::try_from(n).unwrap_or(1);
+                let text = &self.source.text;
+                let at = super::diagnostics::offset(text, line(span.start.line), line(span.start.column));
+                at..super::diagnostics::offset(text, line(span.end.line), line(span.end.column)).max(at)
+            },
+        )
     }
 
     fn refuse_volatile(&mut self, plan: &LogicalPlan) {
@@ -172,7 +183,8 @@ impl Cutter<'_> {
                 expr.apply(|expr| {
                     if let Expr::ScalarFunction(call) = expr
                         && call.name() != WINDOW_AT
-                        && (call.func.signature().volatility != Volatility::Immutable || ["repeat", "lpad", "rpad"].contains(&call.name()))
+                        && (call.func.signature().volatility != Volatility::Immutable
+                            || ["repeat", "lpad", "rpad"].contains(&call.name()))
                     {
                         found.push((expr.clone(), call.name().to_owned()));
                     }
@@ -181,11 +193,40 @@ impl Cutter<'_> {
             })
         });
         for (expr, name) in found {
-            let span = self.source.text[self.sql_start..].to_lowercase().find(&format!("{name}(")).map_or_else(
-                || self.place(&expr),
-                |at| self.sql_start + at..self.sql_start + at + name.len(),
+            let span = self.source.text[self.sql_start..]
+                .to_lowercase()
+                .find(&format!("{name}("))
+                .map_or_else(|| self.place(&expr), |at| self.sql_start + at..self.sql_start + at + name.len());
+            self.problem("function", span, format!("`{name}` is not allowed in a rule: the same events must always give the same reading, at a bounded cost"), "window_end, in the SELECT list or an outer query, is the time of the evaluation");
+        }
+    }
+
+    /// A window function sees the series of one window, not other windows.
+    fn refuse_history(&mut self, plan: &LogicalPlan) {
+        let mut found = None;
+        let _ = plan.apply_with_subqueries(|node| {
+            node.apply_expressions(|expr| {
+                expr.apply(|expr| {
+                    if let Expr::WindowFunction(call) = expr
+                        && call.params.order_by.iter().any(|sort| mentions_window(&sort.expr))
+                    {
+                        found = Some(expr.clone());
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })
+        });
+        if let Some(expr) = found {
+            let text = &self.source.text[self.sql_start..];
+            let place = text
+                .find(" OVER")
+                .map_or_else(|| self.place(&expr), |at| self.sql_start + at + 1..self.sql_start + at + 5);
+            self.problem(
+                "over-windows",
+                place,
+                "OVER (ORDER BY window_end) sees one window at a time, so it has nothing to look back at",
+                "a longer hop, or a second one with ago => INTERVAL '1 hour', looks back",
             );
-            self.problem("function", span, format!("`{name}` is not allowed in a rule: the same events must always give the same reading, at a bounded cost"), "use window_end for the time of the evaluation");
         }
     }
 
@@ -215,7 +256,12 @@ impl Cutter<'_> {
         let mut keys = Vec::new();
         for expr in &aggregate.group_expr {
             if matches!(expr, Expr::GroupingSet(_)) {
-                self.problem("grouping-sets", self.whole(), "GROUPING SETS, CUBE and ROLLUP are not computed incrementally", "write a rule for each grouping");
+                self.problem(
+                    "grouping-sets",
+                    self.whole(),
+                    "GROUPING SETS, CUBE and ROLLUP are not computed incrementally",
+                    "write a rule for each grouping",
+                );
                 continue;
             }
             keys.push(resolve(expr, schema, &columns)?);
@@ -240,7 +286,12 @@ impl Cutter<'_> {
             let name = if at < nkeys { format!("k{at}") } else { format!("a{}", at - nkeys) };
             Field::new(name, field.data_type().clone(), field.is_nullable())
         });
-        let key_fields = fields.iter().take(nkeys).enumerate().map(|(at, field)| Field::new(format!("k{at}"), field.data_type().clone(), true)).collect();
+        let key_fields = fields
+            .iter()
+            .take(nkeys)
+            .enumerate()
+            .map(|(at, field)| Field::new(format!("k{at}"), field.data_type().clone(), true))
+            .collect();
         let spec = FoldSpec {
             table,
             filter: filters.into_iter().reduce(Expr::and),
@@ -255,24 +306,53 @@ impl Cutter<'_> {
     }
 
     fn check_aggregate(&mut self, written: &Expr, resolved: &Expr) {
-        const ALLOWED: [&str; 9] = ["count", "sum", "avg", "min", "max", "approx_percentile_cont", "approx_distinct", "bool_and", "bool_or"];
+        const ALLOWED: [&str; 9] =
+            ["count", "sum", "avg", "min", "max", "approx_percentile_cont", "approx_distinct", "bool_and", "bool_or"];
         let Expr::AggregateFunction(AggregateFunction { func, params }) = resolved else {
-            self.problem("aggregate", self.place(written), format!("`{written}` is no aggregate that can be computed incrementally"), "");
+            self.problem(
+                "aggregate",
+                self.place(written),
+                format!("`{written}` is no aggregate that can be computed incrementally"),
+                "",
+            );
             return;
         };
         let name = func.name();
         let hint = match name {
-            "percentile_cont" | "median" | "approx_median" | "quantile_cont" => "approx_percentile_cont(x, 0.95) is mergeable; above an inner GROUP BY percentile_cont is exact",
-            "array_agg" | "string_agg" | "first_value" | "last_value" | "nth_value" => "its result depends on the order in which events come; min, max or count(DISTINCT …) do not",
-            "stddev" | "stddev_pop" | "var_samp" | "var_pop" | "corr" | "covar_samp" => "aggregate sum(x), sum(x * x) and count(x), and compute it above",
-            _ => "count, sum, avg, min, max, count(DISTINCT …), approx_percentile_cont, approx_distinct, bool_and and bool_or are",
+            "percentile_cont" | "median" | "approx_median" | "quantile_cont" => {
+                "approx_percentile_cont(x, 0.95) is mergeable; above an inner GROUP BY percentile_cont is exact"
+            }
+            "array_agg" | "string_agg" | "first_value" | "last_value" | "nth_value" => {
+                "its result depends on the order in which events come; min, max or count(DISTINCT …) do not"
+            }
+            "stddev" | "stddev_pop" | "var_samp" | "var_pop" | "corr" | "covar_samp" => {
+                "aggregate sum(x), sum(x * x) and count(x), and compute it above"
+            }
+            _ => {
+                "count, sum, avg, min, max, count(DISTINCT …), approx_percentile_cont, approx_distinct, bool_and and bool_or are"
+            }
         };
         if !ALLOWED.contains(&name) {
-            self.problem("aggregate", self.place(written), format!("`{name}` over raw events has no state that is mergeable in any order"), hint);
+            self.problem(
+                "aggregate",
+                self.place(written),
+                format!("`{name}` over raw events has no state that is mergeable in any order"),
+                hint,
+            );
         } else if params.distinct && name != "count" {
-            self.problem("aggregate", self.place(written), format!("`{name}(DISTINCT …)` over raw events is not supported"), "count(DISTINCT …) is exact");
+            self.problem(
+                "aggregate",
+                self.place(written),
+                format!("`{name}(DISTINCT …)` over raw events is not supported"),
+                "count(DISTINCT …) is exact",
+            );
         } else if !params.order_by.is_empty() {
-            self.problem("aggregate", self.place(written), format!("ORDER BY inside `{name}` means nothing here: events have no order that survives merging"), "leave the ORDER BY out");
+            self.problem(
+                "aggregate",
+                self.place(written),
+                format!("ORDER BY inside `{name}` means nothing here: events have no order that survives merging"),
+                "leave the ORDER BY out",
+            );
         }
     }
 
@@ -282,7 +362,8 @@ impl Cutter<'_> {
         match plan {
             LogicalPlan::TableScan(scan) => {
                 let Some(hop) = as_hop(&scan.source) else { return Ok(None) };
-                let columns: Vec<Expr> = plan.schema().fields().iter().map(|field| Expr::Column(Column::from_name(field.name()))).collect();
+                let columns: Vec<Expr> =
+                    plan.schema().fields().iter().map(|field| Expr::Column(Column::from_name(field.name()))).collect();
                 for filter in &scan.filters {
                     filters.push(resolve(filter, plan.schema(), &columns)?);
                 }
@@ -298,15 +379,26 @@ impl Cutter<'_> {
             }
             LogicalPlan::Projection(projection) => {
                 let Some((table, hop, columns)) = self.flatten(&projection.input, filters)? else { return Ok(None) };
-                let exprs: Result<Vec<Expr>> = projection.expr.iter().map(|expr| resolve(expr, projection.input.schema(), &columns)).collect();
+                let exprs: Result<Vec<Expr>> =
+                    projection.expr.iter().map(|expr| resolve(expr, projection.input.schema(), &columns)).collect();
                 Ok(Some((table, hop, exprs?)))
             }
             other => {
                 let (what, hint) = match other {
-                    LogicalPlan::Join(_) => ("a join of raw events", "aggregate each window by the join's keys first, then join the results"),
-                    LogicalPlan::Window(_) => ("a window function over raw events", "aggregate first; window functions may run over the series of one window"),
-                    LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => ("an order or a limit of raw events", "leave it out, or aggregate first"),
-                    LogicalPlan::Union(_) => ("a union of raw events", "aggregate each window first, then unite the results"),
+                    LogicalPlan::Join(_) => (
+                        "a join of raw events",
+                        "aggregate each window by the join's keys first, then join the results",
+                    ),
+                    LogicalPlan::Window(_) => (
+                        "a window function over raw events",
+                        "aggregate first; window functions may run over the series of one window",
+                    ),
+                    LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
+                        ("an order or a limit of raw events", "leave it out, or aggregate first")
+                    }
+                    LogicalPlan::Union(_) => {
+                        ("a union of raw events", "aggregate each window first, then unite the results")
+                    }
                     _ => ("this operation on raw events", "aggregate the window's events first"),
                 };
                 self.problem("not-incremental", self.whole(), format!("{what} cannot be computed incrementally"), hint);
@@ -327,7 +419,12 @@ impl Cutter<'_> {
             Ok(TreeNodeRecursion::Continue)
         });
         if raw && self.problems.is_empty() {
-            self.problem("not-incremental", self.whole(), "raw events of a window reach the result without being aggregated", "aggregate each window by its keys first, then join or compare the results");
+            self.problem(
+                "not-incremental",
+                self.whole(),
+                "raw events of a window reach the result without being aggregated",
+                "aggregate each window by its keys first, then join or compare the results",
+            );
         }
     }
 }
@@ -337,7 +434,8 @@ fn mentions_window(expr: &Expr) -> bool {
 }
 
 fn reads_window(plan: &LogicalPlan) -> bool {
-    plan.exists(|node| Ok(matches!(node, LogicalPlan::TableScan(scan) if as_hop(&scan.source).is_some()))).unwrap_or(false)
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::TableScan(scan) if as_hop(&scan.source).is_some())))
+        .unwrap_or(false)
 }
 
 fn has_aggregate(plan: &LogicalPlan) -> bool {
@@ -374,13 +472,19 @@ fn fold_scan(at: usize, fold: &FoldUse, schema: &DFSchemaRef) -> Result<LogicalP
 /// For each output column of the rest, the fold keys that always agree with it.
 fn lineage(plan: &LogicalPlan, by_series: &mut bool) -> Vec<BTreeSet<(usize, usize)>> {
     let none = || vec![BTreeSet::new(); plan.schema().fields().len()];
-    let of = |expr: &Expr, schema: &DFSchemaRef, below: &[BTreeSet<(usize, usize)>]| match expr.clone().unalias_nested().data {
+    let of = |expr: &Expr, schema: &DFSchemaRef, below: &[BTreeSet<(usize, usize)>]| match expr
+        .clone()
+        .unalias_nested()
+        .data
+    {
         Expr::Column(column) => schema.index_of_column(&column).map(|at| below[at].clone()).unwrap_or_default(),
         _ => BTreeSet::new(),
     };
     match plan {
         LogicalPlan::TableScan(scan) => {
-            let Some(fold) = scan.table_name.table().strip_prefix("fold_").and_then(|at| at.parse().ok()) else { return none() };
+            let Some(fold) = scan.table_name.table().strip_prefix("fold_").and_then(|at| at.parse().ok()) else {
+                return none();
+            };
             let key = |field: &Arc<Field>| field.name().strip_prefix('k').and_then(|at| at.parse().ok());
             plan.schema().fields().iter().map(|field| key(field).map(|key| (fold, key)).into_iter().collect()).collect()
         }
@@ -447,14 +551,17 @@ fn lineage(plan: &LogicalPlan, by_series: &mut bool) -> Vec<BTreeSet<(usize, usi
 }
 
 fn reads_fold(plan: &LogicalPlan) -> bool {
-    plan.exists(|node| Ok(matches!(node, LogicalPlan::TableScan(scan) if scan.table_name.table().starts_with("fold_")))).unwrap_or(false)
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::TableScan(scan) if scan.table_name.table().starts_with("fold_"))))
+        .unwrap_or(false)
 }
 
 /// Folds that several rules share: the same table, filter, keys, spread and pane, with the union of the aggregates.
 pub fn share<'a>(uses: impl IntoIterator<Item = &'a FoldUse>) -> BTreeMap<String, FoldSpec> {
     let mut shared: BTreeMap<String, FoldSpec> = BTreeMap::new();
     for fold in uses {
-        let spec = shared.entry(fold.spec.fingerprint()).or_insert_with(|| FoldSpec { aggregates: Vec::new(), ..fold.spec.clone() });
+        let spec = shared
+            .entry(fold.spec.fingerprint())
+            .or_insert_with(|| FoldSpec { aggregates: Vec::new(), ..fold.spec.clone() });
         for aggregate in &fold.spec.aggregates {
             if !spec.aggregates.iter().any(|known| aggregate_name(known) == aggregate_name(aggregate)) {
                 spec.aggregates.push(aggregate.clone());
@@ -466,12 +573,23 @@ pub fn share<'a>(uses: impl IntoIterator<Item = &'a FoldUse>) -> BTreeMap<String
 }
 
 /// What the planner says about a mistake, at its place.
-pub fn planning_problem(error: &DataFusionError, source: &Arc<Source>, sql_start: usize, catalog: &super::catalog::Catalog) -> Diagnostic {
+pub fn planning_problem(
+    error: &DataFusionError,
+    source: &Arc<Source>,
+    sql_start: usize,
+    catalog: &super::catalog::Catalog,
+) -> Diagnostic {
     let cutter = Cutter { source, sql_start, folds: Vec::new(), problems: Vec::new() };
     let diagnostic = error.diagnostic();
     let span = diagnostic.and_then(|diagnostic| diagnostic.span);
     let mut message = error.strip_backtrace();
-    for prefix in ["Error during planning: ", "Schema error: ", "SQL error: ", "type_coercion\ncaused by\n", "This feature is not implemented: "] {
+    for prefix in [
+        "Error during planning: ",
+        "Schema error: ",
+        "SQL error: ",
+        "type_coercion\ncaused by\n",
+        "This feature is not implemented: ",
+    ] {
         message = message.trim_start_matches(prefix).to_owned();
     }
     let message = message.split("Valid fields are").next().unwrap_or(&message).trim_end().to_owned();
@@ -482,7 +600,9 @@ pub fn planning_problem(error: &DataFusionError, source: &Arc<Source>, sql_start
         let end = super::diagnostics::offset(text, number(span.end.line), number(span.end.column));
         if end > at { at..end } else { super::diagnostics::word_at(text, at) }
     });
-    let mut hint = diagnostic.map(|d| d.helps.iter().chain([]).map(|help| help.message.clone()).collect::<Vec<_>>().join("; ")).unwrap_or_default();
+    let mut hint = diagnostic
+        .map(|d| d.helps.iter().chain([]).map(|help| help.message.clone()).collect::<Vec<_>>().join("; "))
+        .unwrap_or_default();
     // A name in quotes or backticks that stands in the SQL is the best place there is.
     let named = message.split(['`', '\'', '"']).nth(1).map(|name| name.rsplit('.').next().unwrap_or(name).to_owned());
     if let Some(named) = named.filter(|name| !name.is_empty()) {
@@ -492,20 +612,60 @@ pub fn planning_problem(error: &DataFusionError, source: &Arc<Source>, sql_start
             place = Some(sql_start + at..sql_start + at + named.len());
         }
         if hint.is_empty() {
-            let columns = catalog.tables.values().flat_map(|table| table.columns.iter().map(|column| column.name.as_str()));
+            let columns =
+                catalog.tables.values().flat_map(|table| table.columns.iter().map(|column| column.name.as_str()));
             hint = super::diagnostics::did_you_mean(&named, columns.chain(catalog.tables.keys().map(String::as_str)));
         }
     }
     // The hint says it, and better.
-    let message = if hint.is_empty() { message } else { message.split(" Did you mean").next().unwrap_or(&message).to_owned() };
-    let code = if message.contains("No field named") { "unknown-column" } else if message.contains("no table") { "unknown-table" } else { "plan" };
+    let message =
+        if hint.is_empty() { message } else { message.split(" Did you mean").next().unwrap_or(&message).to_owned() };
+    if let Some(wrong) = message.strip_prefix("Invalid function '").and_then(|rest| rest.split('\'').next()) {
+        const USUAL: [&str; 17] = [
+            "count",
+            "sum",
+            "avg",
+            "min",
+            "max",
+            "approx_percentile_cont",
+            "approx_distinct",
+            "bool_and",
+            "bool_or",
+            "ratio",
+            "coalesce",
+            "least",
+            "greatest",
+            "abs",
+            "round",
+            "percentile_cont",
+            "nullif",
+        ];
+        hint = super::diagnostics::did_you_mean(wrong, USUAL);
+    }
+    let message = message.lines().next().unwrap_or_default().trim_end_matches('.').replace("datafusion.public.", "");
+    if let Some(wrong) = message.strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found")) {
+        hint = super::diagnostics::did_you_mean(wrong, catalog.references.keys().map(String::as_str));
+    }
+    let code = if message.contains("No field named") {
+        "unknown-column"
+    } else if message.contains("no table") {
+        "unknown-table"
+    } else {
+        "plan"
+    };
     Diagnostic::error(code, source, place.unwrap_or_else(|| cutter.whole()), message, hint)
 }
 
 /// The parts of a statement that DataFusion would answer wrongly.
 pub fn refused_joins(parsed: &sql::Parsed, source: &Arc<Source>) -> Vec<Diagnostic> {
     let refuse = |span| {
-        Diagnostic::error("full-join-using", source, sql::place(source, span), "FULL JOIN … USING loses the keys that only the right side has", "write FULL JOIN … ON a.k = b.k and SELECT coalesce(a.k, b.k) AS k")
+        Diagnostic::error(
+            "full-join-using",
+            source,
+            sql::place(source, span),
+            "FULL JOIN … USING loses the keys that only the right side has",
+            "write FULL JOIN … ON a.k = b.k and SELECT coalesce(a.k, b.k) AS k",
+        )
     };
     sql::full_joins_using(parsed).into_iter().map(refuse).collect()
 }

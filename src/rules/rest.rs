@@ -19,7 +19,9 @@ use datafusion::{
     datasource::provider_as_source,
     execution::{SendableRecordBatchStream, TaskContext, session_state::SessionState},
     logical_expr::{LogicalPlan, TableSource},
-    physical_plan::{ExecutionPlan, collect, execution_plan::reset_plan_states, memory::MemoryStream, streaming::PartitionStream},
+    physical_plan::{
+        ExecutionPlan, collect, execution_plan::reset_plan_states, memory::MemoryStream, streaming::PartitionStream,
+    },
 };
 
 use super::{catalog::Table, functions::WindowCell, session::Windows};
@@ -93,7 +95,14 @@ impl fmt::Debug for Rest {
 
 impl Rest {
     /// Makes an optimised plan ready to run. `keys` and `value` are columns of its output.
-    pub fn new(rest: &LogicalPlan, state: SessionState, cell: WindowCell, folds: Vec<ResultCell>, keys: Vec<usize>, value: usize) -> Result<Self> {
+    pub fn new(
+        rest: &LogicalPlan,
+        state: SessionState,
+        cell: WindowCell,
+        folds: Vec<ResultCell>,
+        keys: Vec<usize>,
+        value: usize,
+    ) -> Result<Self> {
         let plan = futures::executor::block_on(state.query_planner().create_physical_plan(rest, &state))?;
         Ok(Self { plan, state, cell, folds, keys, value })
     }
@@ -121,7 +130,11 @@ impl Rest {
                 fields[at] = Arc::new(Field::new(fields[at].name(), DataType::Float64, true));
             }
             if column.data_type() == &DataType::Float64 {
-                let clean: Float64Array = column.as_primitive::<Float64Type>().iter().map(|value| value.filter(|v| v.is_finite()).map(|v| v + 0.0)).collect();
+                let clean: Float64Array = column
+                    .as_primitive::<Float64Type>()
+                    .iter()
+                    .map(|value| value.filter(|v| v.is_finite()).map(|v| v + 0.0))
+                    .collect();
                 *column = Arc::new(clean);
                 fields[at] = Arc::new(Field::new(fields[at].name(), DataType::Float64, true));
             }
@@ -133,7 +146,8 @@ impl Rest {
         if self.keys.is_empty() || rows.num_rows() < 2 {
             return Ok(rows.clone());
         }
-        let columns: Vec<SortColumn> = self.keys.iter().map(|at| SortColumn { values: Arc::clone(rows.column(*at)), options: None }).collect();
+        let columns: Vec<SortColumn> =
+            self.keys.iter().map(|at| SortColumn { values: Arc::clone(rows.column(*at)), options: None }).collect();
         Ok(take_record_batch(rows, &lexsort_to_indices(&columns, None)?)?)
     }
 }
@@ -159,8 +173,15 @@ pub struct AllEvents {
 
 impl Windows for AllEvents {
     fn source(&self, table: &Arc<Table>, hop: Hop) -> Result<Arc<dyn TableSource>> {
-        let events = self.tables.get(&table.name).cloned().unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(&table.schema)));
-        let window = EventsWindow { schema: Arc::clone(&table.schema), events, hop, cell: self.cell.clone(), event_time: table.event_time.clone() };
+        let events =
+            self.tables.get(&table.name).cloned().unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(&table.schema)));
+        let window = EventsWindow {
+            schema: Arc::clone(&table.schema),
+            events,
+            hop,
+            cell: self.cell.clone(),
+            event_time: table.event_time.clone(),
+        };
         Ok(provider_as_source(Arc::new(StreamingTable::try_new(Arc::clone(&table.schema), vec![Arc::new(window)])?)))
     }
 }
@@ -183,8 +204,9 @@ impl PartitionStream for EventsWindow {
         let (start, end) = self.hop.window(self.cell.get());
         let inside = |time: Option<i64>| time.is_some_and(|time| start <= time && time < end);
         let times: Option<&ArrayRef> = self.events.column_by_name(&self.event_time);
-        let mask: Option<BooleanArray> =
-            times.and_then(|times| times.as_primitive_opt::<TimestampMillisecondType>()).map(|times| times.iter().map(|time| Some(inside(time))).collect());
+        let mask: Option<BooleanArray> = times
+            .and_then(|times| times.as_primitive_opt::<TimestampMillisecondType>())
+            .map(|times| times.iter().map(|time| Some(inside(time))).collect());
         let batch = mask.and_then(|mask| filter_record_batch(&self.events, &mask).ok());
         stream(batch, &self.schema)
     }

@@ -86,7 +86,8 @@ pub fn session(catalog: &Arc<Catalog>, windows: Arc<dyn Windows>, cell: &WindowC
     }
     let schema = state.schema_for_ref(TableReference::bare("x"))?;
     for (name, reference) in &catalog.references {
-        let table = datafusion::datasource::MemTable::try_new(reference.batch.schema(), vec![vec![reference.batch.clone()]])?;
+        let table =
+            datafusion::datasource::MemTable::try_new(reference.batch.schema(), vec![vec![reference.batch.clone()]])?;
         schema.register_table(name.clone(), Arc::new(table))?;
     }
     Ok(state)
@@ -94,7 +95,12 @@ pub fn session(catalog: &Arc<Catalog>, windows: Arc<dyn Windows>, cell: &WindowC
 
 /// DataFusion's rules without those that would take a fold apart or spread what it computes over several nodes.
 fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let unwanted = ["single_distinct_aggregation_to_group_by", "common_sub_expression_eliminate", "extract_leaf_expressions", "push_down_leaf_projections"];
+    let unwanted = [
+        "single_distinct_aggregation_to_group_by",
+        "common_sub_expression_eliminate",
+        "extract_leaf_expressions",
+        "push_down_leaf_projections",
+    ];
     Optimizer::new().rules.into_iter().filter(|rule| !unwanted.contains(&rule.name())).collect()
 }
 
@@ -105,7 +111,11 @@ struct WindowPlanner {
 }
 
 impl RelationPlanner for WindowPlanner {
-    fn plan_relation(&self, relation: TableFactor, _context: &mut dyn RelationPlannerContext) -> Result<RelationPlanning> {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        _context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
         let (alias, name) = match &relation {
             TableFactor::Table { name, args: Some(_), alias, .. } => (alias.clone(), name.to_string().to_lowercase()),
             _ => return Ok(RelationPlanning::Original(Box::new(relation))),
@@ -118,8 +128,13 @@ impl RelationPlanner for WindowPlanner {
             let hint = did_you_mean(&table, self.catalog.tables.keys().map(String::as_str));
             return plan_err!("there is no table `{table}`{}{hint}", if hint.is_empty() { "" } else { "; " });
         };
-        if sql::window_column(&relation).is_none_or(|column| column.value != table.event_time) {
-            return plan_err!("the event time of `{}` is `{}`", table.name, table.event_time);
+        if let Some(column) = sql::window_column(&relation).filter(|column| column.value != table.event_time) {
+            return plan_err!(
+                "`{}` is not the event time of `{}`: that is `{}`",
+                column.value,
+                table.name,
+                table.event_time
+            );
         }
         let plan = LogicalPlanBuilder::scan(table.name.clone(), self.windows.source(table, hop)?, None)?.build()?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))

@@ -56,9 +56,16 @@ enum Target {
 
 /// Parses the SQL that begins at `sql_start` of the file.
 pub fn parse(source: &Arc<Source>, sql_start: usize) -> Result<Parsed, Vec<Diagnostic>> {
-    let one = |code, span: Range<usize>, message: String, hint: &str| vec![Diagnostic::error(code, source, span, message, hint)];
+    let one = |code, span: Range<usize>, message: String, hint: &str| {
+        vec![Diagnostic::error(code, source, span, message, hint)]
+    };
     if source.text.len() > BYTES_MAX {
-        return Err(one("too-large", 0..0, format!("the file has {} bytes; a rule has at most {BYTES_MAX}", source.text.len()), "split it into several rules"));
+        return Err(one(
+            "too-large",
+            0..0,
+            format!("the file has {} bytes; a rule has at most {BYTES_MAX}", source.text.len()),
+            "split it into several rules",
+        ));
     }
     // The header is blanked out, so that positions are the file's own.
     let mut text: String = source.text[..sql_start].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
@@ -78,7 +85,12 @@ pub fn parse(source: &Arc<Source>, sql_start: usize) -> Result<Parsed, Vec<Diagn
     let tokens = Tokenizer::new(&dialect, &text).tokenize_with_location().map_err(|error| broken(error.to_string()))?;
     let count = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).count();
     if count > TOKENS_MAX {
-        return Err(one("too-large", sql_start..sql_start, format!("the SQL has {count} tokens; a rule has at most {TOKENS_MAX}"), "join to a reference table instead of listing values"));
+        return Err(one(
+            "too-large",
+            sql_start..sql_start,
+            format!("the SQL has {count} tokens; a rule has at most {TOKENS_MAX}"),
+            "join to a reference table instead of listing values",
+        ));
     }
     let mut statements = Parser::new(&dialect)
         .with_recursion_limit(60)
@@ -87,14 +99,40 @@ pub fn parse(source: &Arc<Source>, sql_start: usize) -> Result<Parsed, Vec<Diagn
         .map_err(|error| broken(error.to_string()))?;
     let query = match (statements.pop(), statements.is_empty()) {
         (Some(Statement::Query(query)), true) => *query,
-        (None, _) => return Err(one("no-sql", sql_start..sql_start, "there is no SELECT after the header".into(), "write one SELECT over hop(…) or tumble(…)")),
-        (Some(other), true) => return Err(one("not-a-select", place(source, other.span()), "a rule is one SELECT, nothing else".into(), "write SELECT … FROM hop(…)")),
-        (Some(other), false) => return Err(one("several-statements", place(source, other.span()), "a rule is one SELECT, and here are several statements".into(), "one file, one rule, one SELECT")),
+        (None, _) => {
+            return Err(one(
+                "no-sql",
+                sql_start..sql_start,
+                "there is no SELECT after the header".into(),
+                "write one SELECT over hop(…) or tumble(…)",
+            ));
+        }
+        (Some(other), true) => {
+            return Err(one(
+                "not-a-select",
+                place(source, other.span()),
+                "a rule is one SELECT, nothing else".into(),
+                "write SELECT … FROM hop(…)",
+            ));
+        }
+        (Some(other), false) => {
+            return Err(one(
+                "several-statements",
+                place(source, other.span()),
+                "a rule is one SELECT, and here are several statements".into(),
+                "one file, one rule, one SELECT",
+            ));
+        }
     };
     if let Some(with) = &query.with
         && with.recursive
     {
-        return Err(one("recursive", place(source, with.span()), "a recursive query may never end".into(), "write it without RECURSIVE"));
+        return Err(one(
+            "recursive",
+            place(source, with.span()),
+            "a recursive query may never end".into(),
+            "write it without RECURSIVE",
+        ));
     }
     let mut walk = Walk { source, target: Target::Window, problems: Vec::new(), hops: BTreeSet::new() };
     let original = query.clone();
@@ -102,7 +140,13 @@ pub fn parse(source: &Arc<Source>, sql_start: usize) -> Result<Parsed, Vec<Diagn
     keep_ratios(&mut query);
     walk.query(&mut query, &BTreeMap::new());
     if walk.problems.is_empty() && walk.hops.is_empty() {
-        walk.problems.push(Diagnostic::error("no-window", source, sql_start..sql_start, "the rule reads no window", "FROM hop(table, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')"));
+        walk.problems.push(Diagnostic::error(
+            "no-window",
+            source,
+            sql_start..sql_start,
+            "the rule reads no window",
+            "FROM hop(table, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')",
+        ));
     }
     if !walk.problems.is_empty() {
         return Err(walk.problems);
@@ -122,7 +166,12 @@ impl Parsed {
     pub fn batch_sql(&self, source: &Arc<Source>) -> String {
         let mut query = self.original.clone();
         keep_ratios(&mut query);
-        let mut walk = Walk { source, target: Target::Batch { slide_ms: self.slide_ms() }, problems: Vec::new(), hops: BTreeSet::new() };
+        let mut walk = Walk {
+            source,
+            target: Target::Batch { slide_ms: self.slide_ms() },
+            problems: Vec::new(),
+            hops: BTreeSet::new(),
+        };
         walk.query(&mut query, &BTreeMap::new());
         as_division(&mut query);
         let seconds = time::span(self.slide_ms());
@@ -157,13 +206,20 @@ fn keep_ratios(query: &mut Query) {
             continue;
         }
         let datafusion::sql::sqlparser::ast::FunctionArguments::List(list) = &function.args else { continue };
-        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(a)), FunctionArg::Unnamed(FunctionArgExpr::Expr(b))] = list.args.as_slice() else { continue };
+        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(a)), FunctionArg::Unnamed(FunctionArgExpr::Expr(b))] =
+            list.args.as_slice()
+        else {
+            continue;
+        };
         let prefix = if name == "value" { String::new() } else { format!("{name}_") };
         parts.push((format!("{prefix}numerator"), a.clone()));
         parts.push((format!("{prefix}denominator"), b.clone()));
     }
     for (name, expr) in parts {
-        let taken = select.projection.iter().any(|item| matches!(item, SelectItem::ExprWithAlias { alias, .. } if alias.value == name));
+        let taken = select
+            .projection
+            .iter()
+            .any(|item| matches!(item, SelectItem::ExprWithAlias { alias, .. } if alias.value == name));
         if !taken {
             select.projection.push(SelectItem::ExprWithAlias { expr, alias: Ident::new(name) });
         }
@@ -291,7 +347,8 @@ impl Walk<'_> {
             }
             TableFactor::Derived { subquery, alias, .. } => {
                 let hops = self.query(subquery, names);
-                let label = alias.as_ref().map_or_else(|| format!("#{}", scope.len()), |alias| alias.name.value.to_lowercase());
+                let label =
+                    alias.as_ref().map_or_else(|| format!("#{}", scope.len()), |alias| alias.name.value.to_lowercase());
                 scope.insert(label, hops);
             }
             TableFactor::NestedJoin { table_with_joins, .. } => self.table_with_joins(table_with_joins, names, scope),
@@ -359,7 +416,9 @@ impl VisitorMut for Constants<'_, '_> {
 
 /// The window constant that an expression is, with its qualifier.
 fn constant(expr: &Expr) -> Option<(Option<String>, &'static str)> {
-    let name = |ident: &Ident| ["window_start", "window_end", "window_seconds"].into_iter().find(|name| ident.value.eq_ignore_ascii_case(name));
+    let name = |ident: &Ident| {
+        ["window_start", "window_end", "window_seconds"].into_iter().find(|name| ident.value.eq_ignore_ascii_case(name))
+    };
     match expr {
         Expr::Identifier(ident) => Some((None, name(ident)?)),
         Expr::CompoundIdentifier(parts) => match parts.as_slice() {
@@ -407,7 +466,8 @@ fn batch_time(hop: Hop, slide_ms: i64, offset: i64) -> String {
 fn batch_window(table: &str, hop: Hop, slide_ms: i64, alias: &str) -> TableFactor {
     let (start, end) = hop.window(0);
     let (start, end) = (batch_time(hop, slide_ms, start), batch_time(hop, slide_ms, end));
-    let sql = format!("SELECT 1 FROM (SELECT * FROM {table} WHERE event_time >= {start} AND event_time < {end}) AS {alias}");
+    let sql =
+        format!("SELECT 1 FROM (SELECT * FROM {table} WHERE event_time >= {start} AND event_time < {end}) AS {alias}");
     let parsed = Parser::parse_sql(&GenericDialect {}, &sql).ok().and_then(|mut statements| statements.pop());
     if let Some(Statement::Query(query)) = parsed
         && let SetExpr::Select(mut select) = *query.body
@@ -443,8 +503,16 @@ pub fn window(factor: &TableFactor) -> Result<(String, Hop), (Span, String)> {
     for arg in &args.args {
         match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => plain.push(expr),
-            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } if name.value.eq_ignore_ascii_case("ago") => ago_ms = span(expr)?,
-            FunctionArg::ExprNamed { name, arg: FunctionArgExpr::Expr(expr), .. } if name.to_string().eq_ignore_ascii_case("ago") => ago_ms = span(expr)?,
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. }
+                if name.value.eq_ignore_ascii_case("ago") =>
+            {
+                ago_ms = span(expr)?
+            }
+            FunctionArg::ExprNamed { name, arg: FunctionArgExpr::Expr(expr), .. }
+                if name.to_string().eq_ignore_ascii_case("ago") =>
+            {
+                ago_ms = span(expr)?
+            }
             other => return Err((other.span(), format!("`{other}` is no argument of {function}"))),
         }
     }
@@ -458,15 +526,28 @@ pub fn window(factor: &TableFactor) -> Result<(String, Hop), (Span, String)> {
         other => return Err((other.span(), format!("the first argument of {function} is a table, not `{other}`"))),
     };
     if !matches!(plain[1], Expr::Identifier(_)) {
-        return Err((plain[1].span(), format!("the second argument of {function} is the event-time column, not `{}`", plain[1])));
+        return Err((
+            plain[1].span(),
+            format!("the second argument of {function} is the event-time column, not `{}`", plain[1]),
+        ));
     }
     let size_ms = span(plain[wanted - 1])?;
     let slide_ms = if function == "hop" { span(plain[2])? } else { size_ms };
     if slide_ms > size_ms {
-        return Err((plain[2].span(), format!("the slide ({}) is longer than the window ({}): events between would be seen by no window", time::span(slide_ms), time::span(size_ms))));
+        return Err((
+            plain[2].span(),
+            format!(
+                "the slide ({}) is longer than the window ({}): events between would be seen by no window",
+                time::span(slide_ms),
+                time::span(size_ms)
+            ),
+        ));
     }
     if size_ms / slide_ms > 100_000 {
-        return Err((plain[2].span(), format!("a window of {} holds more than 100,000 slides of {}", time::span(size_ms), time::span(slide_ms))));
+        return Err((
+            plain[2].span(),
+            format!("a window of {} holds more than 100,000 slides of {}", time::span(size_ms), time::span(slide_ms)),
+        ));
     }
     Ok((table, Hop { slide_ms, size_ms, ago_ms }))
 }
@@ -483,7 +564,9 @@ pub fn window_column(factor: &TableFactor) -> Option<Ident> {
 /// Reads `INTERVAL '10 seconds'`, in milliseconds.
 fn span(expr: &Expr) -> Result<i64, (Span, String)> {
     let bad = |what: &str| (expr.span(), format!("`{expr}` is not a fixed span of time{what}"));
-    let Expr::Interval(Interval { value, leading_field, .. }) = expr else { return Err(bad(": write INTERVAL '1 minute'")) };
+    let Expr::Interval(Interval { value, leading_field, .. }) = expr else {
+        return Err(bad(": write INTERVAL '1 minute'"));
+    };
     let Expr::Value(value) = value.as_ref() else { return Err(bad("")) };
     let mut text = match &value.value {
         Value::SingleQuotedString(text) | Value::Number(text, _) => text.clone(),
@@ -507,7 +590,9 @@ pub fn place(source: &Source, span: Span) -> Range<usize> {
     if span == Span::empty() {
         return 0..0;
     }
-    let at = |location: Location| offset(&source.text, usize::try_from(location.line).unwrap_or(1), usize::try_from(location.column).unwrap_or(1));
+    let at = |location: Location| {
+        offset(&source.text, usize::try_from(location.line).unwrap_or(1), usize::try_from(location.column).unwrap_or(1))
+    };
     let (start, end) = (at(span.start), at(span.end));
     if start < end { start..end } else { word_at(&source.text, start) }
 }
@@ -520,7 +605,10 @@ pub fn full_joins_using(parsed: &Parsed) -> Vec<Span> {
         fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
             use datafusion::sql::sqlparser::ast::{JoinConstraint, JoinOperator};
             for join in select.from.iter().flat_map(|from| &from.joins) {
-                if matches!(&join.join_operator, JoinOperator::FullOuter(JoinConstraint::Using(_) | JoinConstraint::Natural)) {
+                if matches!(
+                    &join.join_operator,
+                    JoinOperator::FullOuter(JoinConstraint::Using(_) | JoinConstraint::Natural)
+                ) {
                     self.0.push(join.relation.span());
                 }
             }
@@ -562,7 +650,10 @@ mod tests {
 
     #[test]
     fn a_ratio_keeps_its_parts() {
-        let sql = read("SELECT ratio(sum(x), count(*)) AS value FROM tumble(t, event_time, INTERVAL '1 minute')").unwrap().statement.to_string();
+        let sql = read("SELECT ratio(sum(x), count(*)) AS value FROM tumble(t, event_time, INTERVAL '1 minute')")
+            .unwrap()
+            .statement
+            .to_string();
         assert!(sql.contains("sum(x) AS numerator, count(*) AS denominator"), "{sql}");
     }
 

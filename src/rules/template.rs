@@ -20,6 +20,9 @@ fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
+    environment.set_formatter(|out, state, value| {
+        if value.is_none() { Ok(out.write_str("no value")?) } else { minijinja::escape_formatter(out, state, value) }
+    });
     environment.add_filter("percent", |value: Value| match f64::try_from(value) {
         Ok(value) => {
             let text = format!("{:.2}", value * 100.0);
@@ -43,13 +46,30 @@ pub fn check(header: &Header, output: &Output, source: &Arc<Source>) -> Vec<Diag
         let environment = environment();
         match environment.template_from_str(text) {
             Ok(template) => {
-                for name in template.undeclared_variables(false).into_iter().filter(|name| !columns.contains(&name.as_str())) {
-                    let at = source.text.find(text.as_str()).and_then(|start| text.find(&name).map(|at| start + at..start + at + name.len()));
+                for name in
+                    template.undeclared_variables(false).into_iter().filter(|name| !columns.contains(&name.as_str()))
+                {
+                    let at = source
+                        .text
+                        .find(text.as_str())
+                        .and_then(|start| text.find(&name).map(|at| start + at..start + at + name.len()));
                     let hint = did_you_mean(&name, columns.iter().copied());
-                    found.push(Diagnostic::error("template", source, at.unwrap_or_else(|| place.clone()), format!("the {field} names `{name}`, which is no output column"), hint));
+                    found.push(Diagnostic::error(
+                        "template",
+                        source,
+                        at.unwrap_or_else(|| place.clone()),
+                        format!("the {field} names `{name}`, which is no output column"),
+                        hint,
+                    ));
                 }
             }
-            Err(error) => found.push(Diagnostic::error("template", source, place, format!("the {field} is no template: {error}"), "{{ column }} puts a column in, {{ value | percent }} a share")),
+            Err(error) => found.push(Diagnostic::error(
+                "template",
+                source,
+                place,
+                format!("the {field} is no template: {error}"),
+                "{{ column }} puts a column in, {{ value | percent }} a share",
+            )),
         }
     }
     found
@@ -74,7 +94,11 @@ mod tests {
 
     #[test]
     fn shares_are_shown_as_percents_once() {
-        for (value, text) in [(serde_json::json!(0.98), "98%"), (serde_json::json!(0.995), "99.5%"), (serde_json::Value::Null, "no value")] {
+        for (value, text) in [
+            (serde_json::json!(0.98), "98%"),
+            (serde_json::json!(0.995), "99.5%"),
+            (serde_json::Value::Null, "no value"),
+        ] {
             assert_eq!(render("{{ value | percent }}", &serde_json::json!({ "value": value })), text);
         }
         assert_eq!(render("{{ value | round(1) }}", &serde_json::json!({ "value": 1.25_f64 })), "1.2");

@@ -42,7 +42,11 @@ pub struct ClickHouse {
 impl ClickHouse {
     /// The database of the configuration.
     pub fn new(config: &config::Clickhouse) -> Self {
-        let mut client = Client::default().with_url(&config.url).with_database(&config.database).with_user(&config.user).with_compression(Compression::None);
+        let mut client = Client::default()
+            .with_url(&config.url)
+            .with_database(&config.database)
+            .with_user(&config.user)
+            .with_compression(Compression::None);
         if let Some(password) = &config.password {
             client = client.with_password(password.expose());
         }
@@ -57,7 +61,10 @@ impl ClickHouse {
     async fn within<T>(&self, work: impl Future<Output = Result<T, ClientError>>) -> Result<T, Error> {
         match tokio::time::timeout(self.timeout, work).await {
             Ok(outcome) => outcome.map_err(|error| Error::Client { url: self.url.clone(), error }),
-            Err(_) => Err(Error::Timeout { url: self.url.clone(), waited: humantime::format_duration(self.timeout).to_string() }),
+            Err(_) => Err(Error::Timeout {
+                url: self.url.clone(),
+                waited: humantime::format_duration(self.timeout).to_string(),
+            }),
         }
     }
 
@@ -74,7 +81,11 @@ impl ClickHouse {
     /// Inserts one block: all of it or nothing, and once for each token.
     pub async fn insert(&self, insert: &Insert) -> Result<(), Error> {
         let bytes = ipc(&insert.rows)?;
-        let client = self.client.clone().with_setting("insert_deduplication_token", &insert.token).with_setting("async_insert", "0");
+        let client = self
+            .client
+            .clone()
+            .with_setting("insert_deduplication_token", &insert.token)
+            .with_setting("async_insert", "0");
         let sql = format!("INSERT INTO {} FORMAT ArrowStream", insert.table.name());
         let work = async {
             let mut stream = client.insert_formatted_with(sql);

@@ -36,10 +36,14 @@ pub enum Error {
     #[error(transparent)]
     ClickHouse(#[from] ClickHouseError),
     /// An applied file is not what it was.
-    #[error("{0} was applied before and has changed since: put it back as it was, and write a new migration for the change")]
+    #[error(
+        "{0} was applied before and has changed since: put it back as it was, and write a new migration for the change"
+    )]
     Changed(String),
     /// A later binary was here.
-    #[error("the database has the migration {0}, which this binary does not know: it belongs to a later version; use that one")]
+    #[error(
+        "the database has the migration {0}, which this binary does not know: it belongs to a later version; use that one"
+    )]
     Unknown(String),
 }
 
@@ -54,7 +58,9 @@ pub async fn apply(server: &ClickHouse, database: &str, migrations: &[Migration]
         let (name, sha256) = row.split_once(' ').unwrap_or((row, ""));
         match migrations.iter().find(|migration| migration.name == name) {
             None => return Err(Error::Unknown(name.to_owned())),
-            Some(migration) if hash_bytes(migration.sql.as_bytes()) != sha256 => return Err(Error::Changed(name.to_owned())),
+            Some(migration) if hash_bytes(migration.sql.as_bytes()) != sha256 => {
+                return Err(Error::Changed(name.to_owned()));
+            }
             Some(_) => {}
         }
     }
@@ -64,7 +70,9 @@ pub async fn apply(server: &ClickHouse, database: &str, migrations: &[Migration]
             server.execute(&statement).await.map_err(|error| Error::Statement { migration: migration.name, error })?;
         }
         let sha256 = hash_bytes(migration.sql.as_bytes());
-        server.execute(&format!("INSERT INTO schema_migrations (name, sha256) VALUES ('{}', '{sha256}')", migration.name)).await?;
+        server
+            .execute(&format!("INSERT INTO schema_migrations (name, sha256) VALUES ('{}', '{sha256}')", migration.name))
+            .await?;
         done.push(migration.name);
     }
     Ok(done)

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, Float64Array, Float64Builder, Int32Array, Int64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray,
-        UInt32Array, UInt64Array,
+        ArrayRef, Float64Array, Float64Builder, Int32Array, Int64Array, MapBuilder, MapFieldNames, RecordBatch,
+        StringArray, StringBuilder, TimestampMillisecondArray, UInt32Array, UInt64Array,
     },
     datatypes::{DataType, Field, Schema},
     error::ArrowError,
@@ -58,17 +58,25 @@ fn times(values: impl Iterator<Item = Millis>) -> ArrayRef {
 }
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch, ArrowError> {
-    let fields: Vec<Field> = columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), ["value", "samples"].contains(name))).collect();
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, array)| Field::new(*name, array.data_type().clone(), ["value", "samples"].contains(name)))
+        .collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, array)| array).collect())
 }
 
 /// Breach events as one block.
 pub fn breaches_batch(breaches: &[StoredBreach]) -> Result<RecordBatch, ArrowError> {
-    let text = |f: &dyn Fn(&BreachEvent) -> String| -> ArrayRef { Arc::new(breaches.iter().map(|b| Some(f(&b.event))).collect::<StringArray>()) };
-    let time = |f: &dyn Fn(&BreachEvent) -> &str| times(breaches.iter().map(|b| parse_rfc3339(f(&b.event)).unwrap_or_default()));
+    let text = |f: &dyn Fn(&BreachEvent) -> String| -> ArrayRef {
+        Arc::new(breaches.iter().map(|b| Some(f(&b.event))).collect::<StringArray>())
+    };
+    let time = |f: &dyn Fn(&BreachEvent) -> &str| {
+        times(breaches.iter().map(|b| parse_rfc3339(f(&b.event)).unwrap_or_default()))
+    };
     let names = || MapFieldNames { entry: "entries".into(), key: "keys".into(), value: "values".into() };
     let texts = |f: &dyn Fn(&BreachEvent) -> Vec<(String, String)>| -> Result<ArrayRef, ArrowError> {
-        let mut map = MapBuilder::new(Some(names()), StringBuilder::new(), StringBuilder::new()).with_values_field(Field::new("values", DataType::Utf8, false));
+        let mut map = MapBuilder::new(Some(names()), StringBuilder::new(), StringBuilder::new())
+            .with_values_field(Field::new("values", DataType::Utf8, false));
         for breach in breaches {
             for (name, value) in f(&breach.event) {
                 map.keys().append_value(name);
@@ -78,7 +86,8 @@ pub fn breaches_batch(breaches: &[StoredBreach]) -> Result<RecordBatch, ArrowErr
         }
         Ok(Arc::new(map.finish()))
     };
-    let mut measures = MapBuilder::new(Some(names()), StringBuilder::new(), Float64Builder::new()).with_values_field(Field::new("values", DataType::Float64, false));
+    let mut measures = MapBuilder::new(Some(names()), StringBuilder::new(), Float64Builder::new())
+        .with_values_field(Field::new("values", DataType::Float64, false));
     for breach in breaches {
         for (name, value) in &breach.event.measures {
             if let Some(value) = value {

@@ -112,7 +112,14 @@ impl Stage {
     }
 
     /// One record of the readings or the alerts topic.
-    pub fn record(&mut self, topic: &str, partition: i32, offset: i64, payload: &[u8], now: Millis) -> Result<(), StageError> {
+    pub fn record(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        payload: &[u8],
+        now: Millis,
+    ) -> Result<(), StageError> {
         let failed = |error| StageError::Record { topic: topic.to_owned(), partition, offset, error };
         if topic == self.readings_topic {
             let (header, rest) = open::<ReadingsHeader>(payload).map_err(failed)?;
@@ -122,11 +129,13 @@ impl Stage {
                 self.readings.push(with_version(&rows, super::version(offset))?);
             }
             for (rule, (watermark, partitions)) in header.progress {
-                let progress = StoredProgress { rule: rule.clone(), partition, partitions, watermark, position: offset };
+                let progress =
+                    StoredProgress { rule: rule.clone(), partition, partitions, watermark, position: offset };
                 self.progress.insert((rule, partition), progress);
             }
         } else {
-            let event: BreachEvent = serde_json::from_slice(payload).map_err(|error| failed(FormatError::Damaged(error.to_string())))?;
+            let event: BreachEvent =
+                serde_json::from_slice(payload).map_err(|error| failed(FormatError::Damaged(error.to_string())))?;
             self.rows += 1;
             self.breaches.push(StoredBreach { event, partition, position: offset });
         }
@@ -153,21 +162,38 @@ impl Stage {
             return Ok(None);
         }
         let token = |table: Table| {
-            let ranges: Vec<String> = self.held.iter().map(|((topic, partition), (first, next))| format!("{topic}/{partition}/{first}-{next}")).collect();
+            let ranges: Vec<String> = self
+                .held
+                .iter()
+                .map(|((topic, partition), (first, next))| format!("{topic}/{partition}/{first}-{next}"))
+                .collect();
             format!("{}:{}", table.name(), crate::rules::hash_bytes(ranges.join(",").as_bytes()))
         };
         let mut inserts = Vec::new();
         if let Some(first) = self.readings.first() {
-            inserts.push(Insert { table: Table::Readings, rows: concat_batches(&first.schema(), &self.readings)?, token: token(Table::Readings) });
+            inserts.push(Insert {
+                table: Table::Readings,
+                rows: concat_batches(&first.schema(), &self.readings)?,
+                token: token(Table::Readings),
+            });
         }
         if !self.breaches.is_empty() {
-            inserts.push(Insert { table: Table::Breaches, rows: breaches_batch(&self.breaches)?, token: token(Table::Breaches) });
+            inserts.push(Insert {
+                table: Table::Breaches,
+                rows: breaches_batch(&self.breaches)?,
+                token: token(Table::Breaches),
+            });
         }
         if !self.progress.is_empty() {
             let progress: Vec<StoredProgress> = self.progress.values().cloned().collect();
-            inserts.push(Insert { table: Table::Progress, rows: progress_batch(&progress)?, token: token(Table::Progress) });
+            inserts.push(Insert {
+                table: Table::Progress,
+                rows: progress_batch(&progress)?,
+                token: token(Table::Progress),
+            });
         }
-        let offsets = self.held.iter().map(|((topic, partition), (_, next))| (topic.clone(), *partition, *next)).collect();
+        let offsets =
+            self.held.iter().map(|((topic, partition), (_, next))| (topic.clone(), *partition, *next)).collect();
         self.forget();
         Ok(Some(Flush { inserts, offsets }))
     }

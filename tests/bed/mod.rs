@@ -58,9 +58,9 @@ exit $code
 "#;
 
 /// One Kafka node, broker and controller in one, with nothing in it. Dropping it ends it.
-pub struct Kafka {
+pub(crate) struct Kafka {
     /// What clients take as `bootstrap.servers`.
-    pub brokers: String,
+    pub(crate) brokers: String,
     dir: PathBuf,
     libs: PathBuf,
     port: u16,
@@ -69,7 +69,7 @@ pub struct Kafka {
 
 impl Kafka {
     /// Starts a broker and waits until it answers, about two seconds.
-    pub fn start() -> Kafka {
+    pub(crate) fn start() -> Kafka {
         let libs = kafka_libs();
         let dir = temporary_folder("kafka");
         let (port, controller) = (free_port(), free_port());
@@ -81,7 +81,7 @@ impl Kafka {
     }
 
     /// Kills the broker as a crash would. Its data and its port stay for [`Kafka::restart`].
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             if let Some(mut stdin) = child.stdin.take() {
                 // The keeper is gone already if the broker had ended by itself.
@@ -93,7 +93,7 @@ impl Kafka {
 
     /// Stops the broker if it runs, and starts it on the same port with the same data. It takes
     /// four seconds: the controller waits out the killed broker's session of three.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.stop();
         self.launch();
     }
@@ -157,9 +157,9 @@ impl Drop for Kafka {
 }
 
 /// A ClickHouse of its own, empty. Dropping it ends it.
-pub struct ClickHouse {
+pub(crate) struct ClickHouse {
     /// What clients take as the server's address. Compression must be off in them.
-    pub url: String,
+    pub(crate) url: String,
     dir: PathBuf,
     python: PathBuf,
     port: u16,
@@ -168,7 +168,7 @@ pub struct ClickHouse {
 
 impl ClickHouse {
     /// Starts the engine and waits until it answers, about a second.
-    pub fn start() -> ClickHouse {
+    pub(crate) fn start() -> ClickHouse {
         // Its data frames want pandas and pyarrow, 300 MB of them; the engine does not.
         let python = python_with("chdb-core", CHDB_CORE, "181 MB", &["--no-deps"]);
         let dir = temporary_folder("clickhouse");
@@ -182,7 +182,7 @@ impl ClickHouse {
     }
 
     /// Kills the server as a crash would. Its data and its port stay for [`ClickHouse::start_again`].
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("the front is our child and can be killed");
             child.wait().expect("the front is our child and can be waited for");
@@ -190,7 +190,7 @@ impl ClickHouse {
     }
 
     /// Starts the stopped server on the same port with the same data.
-    pub fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         self.stop();
         let log = self.dir.join("log");
         let output = File::create(&log).expect("the temporary folder takes the front's log");
@@ -203,14 +203,14 @@ impl ClickHouse {
 
     /// Runs one statement and returns its answer, tab-separated unless it names a format. Panics with
     /// the server's words if it fails.
-    pub fn query(&self, sql: &str) -> String {
+    pub(crate) fn query(&self, sql: &str) -> String {
         let (status, body) = post(self.port, sql).expect("ClickHouse is up and answers");
         assert!(status == 200, "ClickHouse refused a statement with status {status}: {body}{sql}");
         body
     }
 
     /// The lines of [`ClickHouse::query`].
-    pub fn rows(&self, sql: &str) -> Vec<String> {
+    pub(crate) fn rows(&self, sql: &str) -> Vec<String> {
         self.query(sql).lines().map(str::to_owned).collect()
     }
 }
@@ -223,7 +223,7 @@ impl Drop for ClickHouse {
 }
 
 /// Runs a Python script that may `import duckdb`, and returns what it printed. Panics if it fails.
-pub fn duckdb(script: &str) -> String {
+pub(crate) fn duckdb(script: &str) -> String {
     let python = python_with("duckdb", DUCKDB, "24 MB", &[]);
     run(Command::new(python).args(["-c", script]), PYTHON)
 }
@@ -232,7 +232,7 @@ pub fn duckdb(script: &str) -> String {
 ///
 /// Ports that the system gives to outgoing connections are avoided: while a server is down, a client
 /// that tries again and again could otherwise be given the server's own port, and connect to itself.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     const FIRST: u16 = 15_000;
     const SPAN: u16 = 15_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
