@@ -981,7 +981,9 @@ fn in_section(key: &str) -> (&str, &str) {
 /// Tables inside tables become dotted keys. An empty table is kept, as a key of its own.
 fn flatten(path: &str, kind: ValueKind, pairs: &mut Vec<(String, ValueKind)>) {
     match kind {
-        ValueKind::Table(table) if !table.is_empty() => {
+        ValueKind::Table(table) if !table.is_empty() =>
+        {
+            #[expect(clippy::iter_over_hash_type, reason = "pairs are sorted by key before anything is made of them")]
             for (name, value) in table {
                 let dot = if path.is_empty() { "" } else { "." };
                 flatten(&format!("{path}{dot}{name}"), value.kind, pairs);
@@ -1348,6 +1350,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     #[test]
     fn each_kind_of_problem_tells_key_value_origin_and_remedy() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,14 @@
 //! All tests that need more than the library: one binary, since linking it is most of the price.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::let_underscore_must_use,
+    clippy::cast_possible_truncation,
+    reason = "a test that panics is a test that fails, and tests wait by the clock"
+)]
+
 mod backtest;
 mod bed;
 mod check;

@@ -85,7 +85,7 @@ impl Screen {
 
     fn line(&self, line: &str) {
         // The screen has gone: there is nobody to tell.
-        let _ = writeln!(std::io::stdout().lock(), "{:>4}s  {line}", self.since());
+        writeln!(std::io::stdout().lock(), "{:>4}s  {line}", self.since()).ok();
     }
 
     fn summary(&self, brokers: &str) -> anyhow::Result<()> {

@@ -1,6 +1,9 @@
 //! `tierwatch explain`: what a rule does, before it runs.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Args;
 
@@ -34,7 +37,7 @@ impl Explain {
         let found = set
             .rules
             .iter()
-            .find(|rule| rule.header.name == self.rule || (path.is_file() && PathBuf::from(&rule.source.path) == path));
+            .find(|rule| rule.header.name == self.rule || (path.is_file() && Path::new(&rule.source.path) == path));
         let Some(rule) = found else {
             let hint = did_you_mean(&self.rule, set.rules.iter().map(|rule| rule.header.name.as_str()));
             say(format!("error: there is no rule `{}`; {hint}", self.rule).trim_end_matches([';', ' ']));

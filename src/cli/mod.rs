@@ -86,7 +86,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
+            error.print().ok();
             return ExitCode::from(if error.use_stderr() { MISUSED } else { 0 });
         }
     };
@@ -135,7 +135,7 @@ fn configuration(global: &Global) -> anyhow::Result<Config> {
 
 /// Prints a line for people on stderr.
 fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    writeln!(std::io::stderr().lock(), "{line}").ok();
 }
 
 /// Prints a line of the result.

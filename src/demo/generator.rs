@@ -524,6 +524,7 @@ impl Rng {
     }
 
     /// From 0 (included) to 1 (excluded).
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double")]
     fn unit(&mut self) -> f64 {
         const STEPS: f64 = (1_u64 << 53) as f64;
         (self.next() >> 11) as f64 / STEPS

@@ -100,6 +100,9 @@ pub enum Error {
     Panicked(&'static str),
 }
 
+/// One stage's loop.
+type Work = fn(&Context) -> Result<(), Error>;
+
 /// Runs stages until shutdown is asked or one fails.
 pub fn run(context: &Context, stages: &BTreeSet<Stage>) -> Result<(), Error> {
     kafka::topics::connect(&context.client, context.config.kafka.connect_timeout)?;
@@ -110,7 +113,7 @@ pub fn run(context: &Context, stages: &BTreeSet<Stage>) -> Result<(), Error> {
     let mut threads = Vec::new();
     for stage in stages {
         let (context, first) = (context.clone(), Arc::clone(&first));
-        let (name, work): (&'static str, fn(&Context) -> Result<(), Error>) = match stage {
+        let (name, work): (&'static str, Work) = match stage {
             Stage::Fold => ("fold", fold::run),
             Stage::Judge => ("judge", judge::run),
             Stage::Store => ("store", store::run),

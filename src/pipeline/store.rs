@@ -17,7 +17,7 @@ use crate::{
 };
 
 enum Target {
-    ClickHouse(ClickHouse, tokio::runtime::Runtime),
+    ClickHouse(Box<ClickHouse>, tokio::runtime::Runtime),
     Parquet(Folder),
 }
 
@@ -39,7 +39,7 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
         StoreKind::Parquet => Target::Parquet(Folder::new(&config.store.path)?),
         StoreKind::Clickhouse => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
-            Target::ClickHouse(ClickHouse::new(&config.clickhouse), runtime)
+            Target::ClickHouse(Box::new(ClickHouse::new(&config.clickhouse)), runtime)
         }
     };
     let ms = i64::try_from(config.store.flush_interval.as_millis()).unwrap_or(i64::MAX);

@@ -597,7 +597,7 @@ mod tests {
         let sketches = || Box::new(Sketches { quantile: 0.95, groups: Vec::new() }) as Box<dyn GroupsAccumulator>;
         let makers: [&dyn Fn() -> Box<dyn GroupsAccumulator>; 3] = [&sums, &averages, &sketches];
         for make in makers {
-            let one = cut_and_merged(make, &values, &[0..1000]);
+            let one = cut_and_merged(make, &values, std::slice::from_ref(&(0..1000)));
             assert_eq!(&one, &cut_and_merged(make, &values, &[0..1, 1..500, 500..1000]));
             assert_eq!(&one, &cut_and_merged(make, &values, &[700..1000, 0..700]));
             assert_eq!(&one, &cut_and_merged(make, &values, &[999..1000, 300..999, 100..300, 0..100]));

@@ -136,6 +136,9 @@ pub fn cut(plan: LogicalPlan, source: &Arc<Source>, sql_start: usize) -> std::re
     Ok(Cut { folds: cutter.folds, rest, lineage, by_series })
 }
 
+/// A window, and what the columns above it are in terms of its table.
+type Flat = (Arc<Table>, Hop, Vec<Expr>);
+
 struct Cutter<'a> {
     source: &'a Arc<Source>,
     sql_start: usize,
@@ -157,14 +160,15 @@ impl Cutter<'_> {
     /// The place of the first column that an expression names, else the whole statement.
     fn place(&self, expr: &Expr) -> Range<usize> {
         let mut found = None;
-        let _ = expr.apply(|expr| {
+        expr.apply(|expr| {
             if let Expr::Column(column) = expr
                 && found.is_none()
             {
                 found = column.spans().first();
             }
             Ok(TreeNodeRecursion::Continue)
-        });
+        })
+        .ok();
         found.map_or_else(
             || self.whole(),
             |span| {
@@ -178,7 +182,7 @@ impl Cutter<'_> {
 
     fn refuse_volatile(&mut self, plan: &LogicalPlan) {
         let mut found: Vec<(Expr, String)> = Vec::new();
-        let _ = plan.apply_with_subqueries(|node| {
+        plan.apply_with_subqueries(|node| {
             node.apply_expressions(|expr| {
                 expr.apply(|expr| {
                     if let Expr::ScalarFunction(call) = expr
@@ -191,7 +195,8 @@ impl Cutter<'_> {
                     Ok(TreeNodeRecursion::Continue)
                 })
             })
-        });
+        })
+        .ok();
         for (expr, name) in found {
             let span = self.source.text[self.sql_start..]
                 .to_lowercase()
@@ -204,7 +209,7 @@ impl Cutter<'_> {
     /// A window function sees the series of one window, not other windows.
     fn refuse_history(&mut self, plan: &LogicalPlan) {
         let mut found = None;
-        let _ = plan.apply_with_subqueries(|node| {
+        plan.apply_with_subqueries(|node| {
             node.apply_expressions(|expr| {
                 expr.apply(|expr| {
                     if let Expr::WindowFunction(call) = expr
@@ -215,7 +220,8 @@ impl Cutter<'_> {
                     Ok(TreeNodeRecursion::Continue)
                 })
             })
-        });
+        })
+        .ok();
         if let Some(expr) = found {
             let text = &self.source.text[self.sql_start..];
             let place = text
@@ -358,7 +364,7 @@ impl Cutter<'_> {
 
     /// Walks from an aggregation's input down to the window: filters and projections only. Answers with the window
     /// and, for each column of `plan`, the expression over the table's columns that it is.
-    fn flatten(&mut self, plan: &LogicalPlan, filters: &mut Vec<Expr>) -> Result<Option<(Arc<Table>, Hop, Vec<Expr>)>> {
+    fn flatten(&mut self, plan: &LogicalPlan, filters: &mut Vec<Expr>) -> Result<Option<Flat>> {
         match plan {
             LogicalPlan::TableScan(scan) => {
                 let Some(hop) = as_hop(&scan.source) else { return Ok(None) };
@@ -410,14 +416,15 @@ impl Cutter<'_> {
     /// Raw events must not reach the result: a window that no aggregation covers.
     fn raw_events(&mut self, rest: &LogicalPlan) {
         let mut raw = false;
-        let _ = rest.apply_with_subqueries(|node| {
+        rest.apply_with_subqueries(|node| {
             if let LogicalPlan::TableScan(scan) = node
                 && as_hop(&scan.source).is_some()
             {
                 raw = true;
             }
             Ok(TreeNodeRecursion::Continue)
-        });
+        })
+        .ok();
         if raw && self.problems.is_empty() {
             self.problem(
                 "not-incremental",

@@ -226,10 +226,15 @@ fn keep_ratios(query: &mut Query) {
     }
 }
 
+/// The end of a walk that never breaks off.
+fn done(outcome: ControlFlow<()>) {
+    debug_assert!(outcome.is_continue(), "no visitor here breaks off");
+}
+
 /// Writes `ratio(a, b)` as the division that it is.
 fn as_division(query: &mut Query) {
     use datafusion::sql::sqlparser::ast::{FunctionArguments, visit_expressions_mut};
-    let _: ControlFlow<()> = visit_expressions_mut(query, |expr| {
+    done(visit_expressions_mut(query, |expr| {
         if let Expr::Function(function) = expr
             && function.name.to_string().eq_ignore_ascii_case("ratio")
             && let FunctionArguments::List(list) = &function.args
@@ -238,7 +243,7 @@ fn as_division(query: &mut Query) {
             *expr = expression(&format!("(CAST({a} AS DOUBLE) / nullif(CAST({b} AS DOUBLE), 0))"));
         }
         ControlFlow::Continue(())
-    });
+    }));
 }
 
 /// The windows that a name in scope stands for.
@@ -293,9 +298,9 @@ impl Walk<'_> {
         }
         // Queries inside expressions have scopes of their own.
         let mut inner = Subqueries { walk: self, names };
-        let _ = VisitMut::visit(&mut select.selection, &mut inner);
-        let _ = VisitMut::visit(&mut select.having, &mut inner);
-        let _ = VisitMut::visit(&mut select.projection, &mut inner);
+        done(VisitMut::visit(&mut select.selection, &mut inner));
+        done(VisitMut::visit(&mut select.having, &mut inner));
+        done(VisitMut::visit(&mut select.projection, &mut inner));
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) = item
                 && let Some((_, name)) = constant(expr)
@@ -359,7 +364,7 @@ impl Walk<'_> {
     /// Replaces the window constants in `node`, whose names mean what `scope` says.
     fn constants(&mut self, node: &mut impl VisitMut, scope: &Scope) {
         let mut constants = Constants { walk: self, scope };
-        let _ = VisitMut::visit(node, &mut constants);
+        done(VisitMut::visit(node, &mut constants));
     }
 }
 
@@ -616,7 +621,7 @@ pub fn full_joins_using(parsed: &Parsed) -> Vec<Span> {
         }
     }
     let mut joins = Joins(Vec::new());
-    let _ = parsed.original.visit(&mut joins);
+    done(parsed.original.visit(&mut joins));
     joins.0
 }
 

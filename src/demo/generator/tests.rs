@@ -1,5 +1,7 @@
 //! The generator keeps its promises: the same events however it is asked, healthy but for what is meant.
 
+#![allow(clippy::cast_precision_loss, reason = "counts of events are small")]
+
 use super::*;
 use serde_json::Value;
 use std::collections::BTreeSet;
