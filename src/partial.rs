@@ -101,6 +101,9 @@ pub struct RuleSetRecord {
     pub commit: Option<String>,
     /// How many partials partitions there are.
     pub partitions: i32,
+    /// When the first rule set of all was written: what a first start at `latest` begins with, and what source
+    /// partitions that appear later are read from.
+    pub began_ms: Millis,
     /// Settings that change what a reading is.
     pub settings: Settings,
     /// Rules: path and text.
@@ -126,6 +129,7 @@ impl RuleSetRecord {
         hash: &str,
         commit: Option<String>,
         partitions: i32,
+        began_ms: Millis,
         settings: Settings,
         files: &Files,
     ) -> Self {
@@ -136,6 +140,7 @@ impl RuleSetRecord {
             hash: hash.to_owned(),
             commit,
             partitions,
+            began_ms,
             settings,
             rules: pairs(&files.rules),
             tables: pairs(&files.tables),

@@ -66,7 +66,9 @@ impl Chain {
         settings: impl Fn(&str) -> Option<(i64, Option<i64>)>,
     ) {
         let Some((out_of_orderness_ms, idle_after_ms)) = settings(&section.table) else { return };
-        self.counts.insert(section.table.clone(), section.partitions);
+        // A topic only ever gains partitions; an owner that does not know of the new ones yet takes none away.
+        let count = self.counts.entry(section.table.clone()).or_default();
+        *count = section.partitions.max(*count);
         let source = self.tables.entry(section.table.clone()).or_default().entry(section.partition).or_default();
         source.incarnation.clone_from(&section.incarnation);
         source.ranges.insert(section.range);

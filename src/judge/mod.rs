@@ -404,6 +404,18 @@ impl Judge {
         }
     }
 
+    /// Rules that are fenced off, and why.
+    pub fn fenced(&self) -> BTreeMap<String, String> {
+        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.fenced.clone()?))).collect()
+    }
+
+    /// Takes which rules are fenced off as it was recorded.
+    pub fn restore_fenced(&mut self, fenced: &BTreeMap<String, String>) {
+        for (rule, reason) in fenced {
+            self.states.entry(rule.clone()).or_default().fenced = Some(reason.clone());
+        }
+    }
+
     /// The earliest window end that some rule has yet to close: outputs before it are complete.
     pub fn closed_until(&self) -> Millis {
         let Some(active) = &self.rules else { return Millis::MIN };

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Up to where outputs were published.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// The position in the partials log after the last record whose outputs were published.
     pub position: i64,
@@ -28,6 +28,9 @@ pub struct Progress {
     pub readings: u64,
     /// How many breach events there were.
     pub alerts: u64,
+    /// Rules that failed, and why: replay evaluates nothing, so it would not find out.
+    #[serde(default)]
+    pub fenced: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]

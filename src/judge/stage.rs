@@ -138,6 +138,7 @@ impl Stage {
             }
         }
         let progress = recorded.progress.unwrap_or_default();
+        judge.restore_fenced(&progress.fenced);
         let position = position.max(start);
         let assigned = Assigned {
             judge,
@@ -265,6 +266,7 @@ impl Assigned {
             }
         }
         self.progress.position = self.position;
+        self.progress.fenced = self.judge.fenced();
         let progress = serde_json::to_vec(&self.progress).map_err(|error| FormatError::Damaged(error.to_string()))?;
         transaction.state.push((partition, PROGRESS.to_owned(), Some(progress)));
         transaction.offsets.push((partition, self.position));

@@ -179,12 +179,12 @@ impl GroupConsumer {
     /// Whether a partition was read to its end and the end is still there: asked of the broker, so that a stale
     /// connection is not taken for silence, and of both the committed and the true end, so that an open transaction
     /// is not either.
-    pub fn at_end(&self, partition: &TopicPartition) -> bool {
-        let Some(end) = self.queues.get(partition).and_then(|queue| queue.end) else { return false };
+    pub fn at_end(&self, partition: &TopicPartition) -> Result<bool, Error> {
+        let Some(end) = self.queues.get(partition).and_then(|queue| queue.end) else { return Ok(false) };
         let wait = Duration::from_secs(1);
-        let high = self.probe.fetch_watermarks(&partition.0, partition.1, wait).map(|(_, high)| high);
-        let stable = self.consumer.fetch_watermarks(&partition.0, partition.1, wait).map(|(_, high)| high);
-        high.is_ok_and(|high| high == end) && stable.is_ok_and(|stable| stable == end)
+        let (_, high) = self.probe.fetch_watermarks(&partition.0, partition.1, wait)?;
+        let (_, stable) = self.consumer.fetch_watermarks(&partition.0, partition.1, wait)?;
+        Ok(high == end && stable == end)
     }
 
     /// The group's metadata, to go with the offsets of a transaction; `None` where this is no member of it.

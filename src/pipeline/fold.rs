@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Context, Error, clock, offsets, retry};
 use crate::{
+    config::Start,
     decode::Limits,
     fold::{
         Origin, Source,
@@ -73,7 +74,7 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
         }
         busy = false;
         let now = clock::now();
-        let ask = now - asked_ms >= ASK_END_MS;
+        let mut ask = now - asked_ms >= ASK_END_MS;
         for partition in consumer.reading() {
             let source = edge.source(&partition);
             if let Polled::Messages(messages) = consumer.take(&partition, EVENTS_MAX)? {
@@ -81,11 +82,16 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
                 let messages: Vec<_> = messages.iter().map(parts).collect();
                 stage.events(&source, &messages)?;
             } else if ask {
-                let at_end = consumer.at_end(&partition);
+                let at_end = consumer.at_end(&partition).unwrap_or_else(|error| {
+                    // A broker that does not answer would be waited for again for each partition.
+                    tracing::warn!(%error, "the end of partitions cannot be asked for; their time stands still");
+                    ask = false;
+                    false
+                });
                 stage.set_at_end(&source, at_end);
             }
         }
-        if ask {
+        if now - asked_ms >= ASK_END_MS {
             asked_ms = now;
         }
         if let Some(transaction) = stage.due(clock::now())? {
@@ -147,9 +153,12 @@ impl Edge<'_> {
     fn position(&self, consumer: &GroupConsumer, partition: &TopicPartition) -> Result<i64, Error> {
         // A partition that is begun again begins where it began, not where its end is by now.
         let began = self.begun.get(partition).copied();
-        Ok(retry(self.context, "a position cannot be read", || {
-            consumer.position(partition, began, self.context.config.fold.start)
-        })?)
+        // `latest` is what came since the first start of all: a partition that appears later is read from its beginning.
+        let start = match self.context.config.fold.start {
+            Start::Latest => Start::At(self.context.began_ms),
+            other => other,
+        };
+        Ok(retry(self.context, "a position cannot be read", || consumer.position(partition, began, start))?)
     }
 
     fn write(

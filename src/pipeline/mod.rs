@@ -25,6 +25,7 @@ use crate::{
     config::{Config, Stage},
     judge::output::{BreachEvent, Notice, Reading},
     kafka,
+    panes::Millis,
     rules::RuleSet,
 };
 
@@ -69,6 +70,8 @@ pub struct Context {
     pub watcher: Option<Arc<dyn Watcher>>,
     /// A name that no other instance has.
     pub instance: String,
+    /// When the first rule set of all was written to the log.
+    pub began_ms: Millis,
 }
 
 /// Why the pipeline stops.
@@ -106,8 +109,9 @@ type Work = fn(&Context) -> Result<(), Error>;
 /// Runs stages until shutdown is asked or one fails.
 pub fn run(context: &Context, stages: &BTreeSet<Stage>) -> Result<(), Error> {
     kafka::topics::connect(&context.client, context.config.kafka.connect_timeout)?;
+    let mut context = context.clone();
     if stages.contains(&Stage::Fold) {
-        rules::announce(context)?;
+        context.began_ms = rules::announce(&context)?;
     }
     let first: Arc<Mutex<Option<Error>>> = Arc::default();
     let mut threads = Vec::new();
@@ -196,6 +200,7 @@ pub fn context(config: Config, set: RuleSet, shutdown: Shutdown) -> Context {
         shutdown,
         accept_lost: false,
         watcher: None,
+        began_ms: 0,
         instance,
     }
 }

@@ -3,17 +3,18 @@
 
 use rdkafka::{Message, TopicPartitionList};
 
-use super::{Context, Error, retry};
+use super::{Context, Error, clock, retry};
 use crate::{
     kafka::{
         consumer::read_all,
         transaction::{Outgoing, Transactions},
     },
+    panes::Millis,
     partial::{Record, RuleSetRecord, open},
 };
 
-/// Appends this instance's rule set where it is not in force.
-pub(super) fn announce(context: &Context) -> Result<(), Error> {
+/// Appends this instance's rule set where it is not in force. Answers with when the first rule set of all was written.
+pub(super) fn announce(context: &Context) -> Result<Millis, Error> {
     let topics = &context.config.topics;
     let mut last: Option<RuleSetRecord> = None;
     retry(context, "the rules topic cannot be read", || {
@@ -30,15 +31,17 @@ pub(super) fn announce(context: &Context) -> Result<(), Error> {
         && last.hash == context.set.hash
     {
         tracing::info!(hash = last.hash, number = last.number, "the rule set is in force");
-        return Ok(());
+        return Ok(last.began_ms);
     }
-    let number = last.map_or(1, |last| last.number + 1);
+    let number = last.as_ref().map_or(1, |last| last.number + 1);
+    let began_ms = last.map_or_else(clock::now, |last| last.began_ms);
     let commit = crate::files::commit(&context.config.rules.path);
     let record = RuleSetRecord::new(
         number,
         &context.set.hash,
         commit,
         topics.partitions,
+        began_ms,
         context.set.settings,
         &context.set.files,
     );
@@ -74,5 +77,5 @@ pub(super) fn announce(context: &Context) -> Result<(), Error> {
         transactions.write(&records, &TopicPartitionList::new(), None)
     })?;
     tracing::info!(hash = record.hash, number, rules = context.set.rules.len(), "the rule set was written to the log");
-    Ok(())
+    Ok(began_ms)
 }
