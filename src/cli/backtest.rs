@@ -151,7 +151,7 @@ fn short(value: f64) -> String {
 }
 
 /// A breach event in one line, for people.
-pub(super) fn breach_line(event: &BreachEvent) -> String {
+fn breach_line(event: &BreachEvent) -> String {
     let series: Vec<String> = event.series.values().map(plain).collect();
     format!(
         "{}  {:<28} {:<20} {} {} -> {}  {}",

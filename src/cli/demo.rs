@@ -10,7 +10,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Outcome, backtest::breach_line, print};
+use super::{Outcome, print};
 use crate::{
     config::{Config, Log},
     demo,
@@ -98,7 +98,7 @@ impl Screen {
              tierwatch sql --store {store} \"SELECT window_end, rule, series, type, level, summary FROM breaches ORDER BY 1\"\n  \
              tierwatch sql --store {store} \"SELECT rule, state, count(*) FROM readings GROUP BY 1, 2 ORDER BY 1, 2\"\n  \
              while it runs: kcat -b {brokers} -C -t {alerts} -f '%h\\n%s\\n\\n'\n  \
-             tierwatch explain response_latency_p95, and the rules under sql/rules",
+             tierwatch explain sql/demo/success_ratio.sql, and the rules under sql/rules",
             seen.events,
             seen.rejected,
             seen.readings,
@@ -133,7 +133,8 @@ impl Watcher for Screen {
         }
         for event in breaches {
             *seen.breaches.entry(event.happened).or_default() += 1;
-            self.line(&self.paint(event.level, &format!("BREACH {}", breach_line(event))));
+            let happened = event.happened.name().to_uppercase();
+            self.line(&self.paint(event.level, &format!("{happened:<11} {:<18} {}", event.rule, event.summary)));
         }
     }
 
@@ -145,6 +146,10 @@ impl Watcher for Screen {
         if now - seen.told_ms >= 10_000 {
             seen.told_ms = now;
             let unwell = seen.levels.values().filter(|level| **level > Level::Healthy).count();
+            if seen.readings == 0 {
+                self.line(&format!("{} events; the first windows close in a few seconds", seen.events));
+                return;
+            }
             self.line(&format!(
                 "{} events, {} readings; {} of {} series are not healthy",
                 seen.events,

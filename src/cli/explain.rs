@@ -41,6 +41,9 @@ impl Explain {
         let Some(rule) = found else {
             let hint = did_you_mean(&self.rule, set.rules.iter().map(|rule| rule.header.name.as_str()));
             say(format!("error: there is no rule `{}`; {hint}", self.rule).trim_end_matches([';', ' ']));
+            for rule in &set.rules {
+                say(&format!("  {:<32} {}", rule.header.name, rule.header.title));
+            }
             return Ok(ExitCode::from(MISUSED));
         };
         if self.batch {
@@ -137,6 +140,22 @@ fn explain(rule: &Rule, set: &RuleSet) -> anyhow::Result<()> {
                 print(&format!("  {:<10} {}", level.name(), predicate.sql))?;
             }
         }
+    }
+    let header = &rule.header;
+    if let Some(when) = &header.judge_when {
+        print(&format!("  judged when {}", when.sql))?;
+    }
+    if header.keep_firing_ms > 0 {
+        print(&format!("  a milder level must last {}", time::span(header.keep_firing_ms)))?;
+    }
+    let silence = format!("{:?}", header.no_data.silence).to_lowercase();
+    print(&format!(
+        "  silence is {silence} after {}, and forgotten after {}",
+        time::span(header.no_data.after_ms),
+        time::span(header.no_data.forget_ms)
+    ))?;
+    if header.shadow {
+        print("  in shadow: stored and shown, but no alerts")?;
     }
     for (level, ms) in &rule.header.for_ms {
         print(&format!("  {} after {} at that level or worse", level.name(), time::span(*ms)))?;

@@ -9,6 +9,7 @@ use crate::{
     config::{Config, StoreKind},
     kafka,
     store::{clickhouse::ClickHouse, migrate},
+    telemetry,
 };
 
 /// What `migrate` was asked for.
@@ -24,6 +25,7 @@ pub(super) struct Migrate {
 
 impl Migrate {
     pub(super) fn run(self, config: &Config) -> Outcome {
+        telemetry::init(&config.log);
         if !self.no_topics {
             let client = kafka::client(&config.kafka);
             kafka::topics::connect(&client, config.kafka.connect_timeout)?;
@@ -40,7 +42,7 @@ impl Migrate {
             let done = runtime.block_on(migrate::apply_when_there(
                 &server,
                 &config.clickhouse.database,
-                config.kafka.connect_timeout,
+                config.clickhouse.timeout,
             ))?;
             print(&if done.is_empty() {
                 "tables: all there".to_owned()

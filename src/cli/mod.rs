@@ -26,7 +26,7 @@ use crate::{
 
 /// Watches business and technical telemetry on Kafka with SQL rules, exactly once.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     global: Global,

@@ -85,15 +85,22 @@ impl Sql {
             }
             tables.insert(table.to_owned(), decoded.batch);
         }
-        let store = self.store.clone().unwrap_or_else(|| config.store.path.clone());
+        // Without a store of its own, the demo's is at hand.
+        let demo = PathBuf::from(crate::demo::STORE);
+        let usual = if config.store.path.exists() || !demo.exists() { config.store.path.clone() } else { demo };
+        let store = self.store.clone().unwrap_or(usual);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let known: Vec<String> = catalog.tables.keys().cloned().collect();
         let outcome = runtime.block_on(query(&self.query, Arc::new(catalog), tables, &store));
         let batches = match outcome {
             Ok(batches) => batches,
             Err(error) => {
                 let message = error.strip_backtrace();
-                say(&format!("error: {}", message.lines().next().unwrap_or_default()));
-                if message.contains("readings") || message.contains("breaches") {
+                let message = message.lines().next().unwrap_or_default().replace("datafusion.public.", "");
+                say(&format!("error: {message}"));
+                if message.contains("not found") && known.iter().any(|table| message.contains(table.as_str())) {
+                    say("note: the events of a table are given with --events TABLE=FILE");
+                } else if message.contains("'readings' not found") || message.contains("'breaches' not found") {
                     say(&format!(
                         "note: looked for a Parquet store in {}; `tierwatch demo` makes one, --store names another",
                         store.display()

@@ -226,7 +226,7 @@ impl Judge {
                     if section.lost {
                         out.push(Output::Notice(Notice::Lost { section: describe(section) }));
                     }
-                    if hole {
+                    if hole && !section.range.is_empty() {
                         out.push(Output::Notice(Notice::Hole { section: describe(section) }));
                     }
                     let mut late = BTreeMap::new();

@@ -22,7 +22,6 @@ const RECORDS_MAX: usize = 200;
 
 pub(super) fn run(context: &Context) -> Result<(), Error> {
     let config = &context.config;
-    kafka::topics::check(&context.client, &config.topics)?;
     let mut stage = Stage::new(i64::try_from(config.judge.snapshot_interval.as_millis()).unwrap_or(i64::MAX));
     let group = format!("{}.judge", config.kafka.group);
     let mut consumer =

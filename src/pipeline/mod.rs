@@ -109,6 +109,7 @@ type Work = fn(&Context) -> Result<(), Error>;
 /// Runs stages until shutdown is asked or one fails.
 pub fn run(context: &Context, stages: &BTreeSet<Stage>) -> Result<(), Error> {
     kafka::topics::connect(&context.client, context.config.kafka.connect_timeout)?;
+    kafka::topics::check(&context.client, &context.config.topics)?;
     let mut context = context.clone();
     if stages.contains(&Stage::Fold) {
         context.began_ms = rules::announce(&context)?;

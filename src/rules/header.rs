@@ -225,7 +225,14 @@ pub fn split(source: &Arc<Source>) -> Result<RuleText, Vec<Diagnostic>> {
             let error = error.without_snippet();
             let at = error.location().map_or(start, |at| place(text, at.line(), at.column()));
             let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+            let message = message
+                .split(" at line ")
+                .next()
+                .unwrap_or(&message)
+                .split(", set DuplicateKeyPolicy")
+                .next()
+                .unwrap_or_default()
+                .to_owned();
             let span = super::diagnostics::word_at(text, at);
             let hint = hint(&message);
             return Err(vec![Diagnostic::error(
@@ -240,18 +247,28 @@ pub fn split(source: &Arc<Source>) -> Result<RuleText, Vec<Diagnostic>> {
     check(source, raw, sql_start)
 }
 
-/// "unknown field `x`, expected one of `a`, `b`" names the near miss itself.
+/// "unknown field `x`, expected one of a, b" names the near miss itself.
 fn hint(message: &str) -> String {
-    let mut names = message.split('`').skip(1).step_by(2);
-    let near = match names.next() {
-        Some(wrong) if message.contains("unknown") => super::diagnostics::did_you_mean(wrong, names),
-        _ => String::new(),
+    let words = |text: &str| -> Vec<String> {
+        text.split(|c: char| !c.is_alphanumeric() && c != '_')
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()
     };
-    if near.is_empty() {
-        "the header is YAML; indent by spaces, and put texts with `: ` or `{{` in quotes".into()
-    } else {
-        near
+    if let Some((wrong, expected)) = message.split_once("expected ")
+        && let Some(wrong) = words(wrong).pop()
+        && message.contains("unknown")
+    {
+        let near = super::diagnostics::did_you_mean(&wrong, words(expected).iter().map(String::as_str));
+        return if near.is_empty() { format!("write {expected}") } else { near };
     }
+    if message.contains("missing field") {
+        return "a rule needs at least name, tier and levels".into();
+    }
+    if message.contains("duplicate") {
+        return "write each field once".into();
+    }
+    "the header is YAML; indent by spaces, and put texts with `: ` or `{{` in quotes".into()
 }
 
 fn place(text: &str, line: u64, column: u64) -> usize {

@@ -350,6 +350,13 @@ fn predicates(
                     .unwrap_or_default()
                     .trim_start_matches("Schema error: ")
                     .trim_start_matches("SQL error: ");
+                let message = message
+                    .split("ParserError(\"")
+                    .last()
+                    .unwrap_or(message)
+                    .split(" at Line:")
+                    .next()
+                    .unwrap_or(message);
                 let message = message.split(" Valid fields are").next().unwrap_or(message).to_owned();
                 let columns: Vec<&str> = output.schema.fields().iter().map(|field| field.name().as_str()).collect();
                 let hint = format!("a predicate is SQL over the output columns: {}", columns.join(", "));

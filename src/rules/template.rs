@@ -43,7 +43,28 @@ pub fn check(header: &Header, output: &Output, source: &Arc<Source>) -> Vec<Diag
     let columns: Vec<&str> = output.schema.fields().iter().map(|field| field.name().as_str()).chain(OTHERS).collect();
     for (field, text) in [("summary", &header.annotations.summary), ("description", &header.annotations.description)] {
         let place = source.text.find(&format!("{field}:")).map_or(0..0, |at| at..at + field.len());
+        // Rendered once over a made-up reading: filters and arithmetic fail here rather than in an alert.
+        let sample = output.schema.fields().iter().map(|field| {
+            let number = field.data_type().is_numeric();
+            (field.name().clone(), if number { serde_json::json!(1.5) } else { serde_json::json!("x") })
+        });
+        let sample: serde_json::Map<_, _> =
+            sample.chain(OTHERS.map(|name| (name.to_owned(), serde_json::json!("x")))).collect();
         let environment = environment();
+        if let Err(error) = environment.render_str(text, Value::from(minijinja::value::Serde(&sample)))
+            && error.kind() != ErrorKind::UndefinedError
+            && error.kind() != ErrorKind::SyntaxError
+        {
+            let what = error.detail().map_or_else(|| error.to_string(), str::to_owned);
+            found.push(Diagnostic::error(
+                "template",
+                source,
+                place.clone(),
+                format!("the {field} cannot be rendered: {what}"),
+                "{{ value | percent }} and {{ value | round(1) }} are usual",
+            ));
+            continue;
+        }
         match environment.template_from_str(text) {
             Ok(template) => {
                 for name in

@@ -11,7 +11,7 @@ use crate::{config, partial::ipc};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// What the server or the client says.
-    #[error("ClickHouse at {url}: {error}")]
+    #[error("ClickHouse at {url}: {error}; check clickhouse.url, user and password")]
     Client {
         /// Where it is.
         url: String,
@@ -29,6 +29,16 @@ pub enum Error {
     /// A block cannot be written.
     #[error("a block cannot be written: {0}")]
     Block(#[from] crate::partial::FormatError),
+}
+
+impl Error {
+    /// True where nobody answered, so that asking again may help.
+    pub fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::Timeout { .. } | Self::Client { error: ClientError::Network(_) | ClientError::TimedOut, .. }
+        )
+    }
 }
 
 /// A ClickHouse database.

@@ -85,7 +85,7 @@ pub async fn apply_when_there(server: &ClickHouse, database: &str, wait: Duratio
     loop {
         match server.without_database().execute("SELECT 1").await {
             Ok(()) => return apply(server, database, &ALL).await,
-            Err(error) if waited < wait => {
+            Err(error) if waited < wait && error.is_absence() => {
                 tracing::warn!(%error, "no answer; trying again");
                 tokio::time::sleep(pause).await;
                 waited += pause;
