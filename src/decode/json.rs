@@ -17,6 +17,9 @@ use crate::{
     time,
 };
 
+/// A text longer than this is a document, not a key: it would outgrow every record it stands in.
+const TEXT_BYTES_MAX: usize = 8_192;
+
 /// One value of the event being read.
 #[derive(Debug, Clone)]
 enum Cell {
@@ -333,6 +336,7 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
 
     fn visit_str<E>(self, text: &str) -> Result<Cell, E> {
         Ok(match self.column.kind {
+            Kind::Text if text.len() > TEXT_BYTES_MAX => self.wrong("a text of more than 8192 bytes"),
             Kind::Text => Cell::Text(text.to_owned()),
             Kind::Time => match time::parse_rfc3339(text) {
                 Some(time) => Cell::Time(time),

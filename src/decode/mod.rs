@@ -73,6 +73,9 @@ pub struct Decoded {
     pub offsets: Vec<i64>,
     /// The event time of each row.
     pub times: Vec<Millis>,
+    /// How far each row moves time: no further than its record's own timestamp, so that a fast clock makes nobody
+    /// late.
+    pub marks: Vec<Millis>,
     /// The events that do not count.
     pub rejected: Vec<Rejected>,
 }
@@ -109,12 +112,14 @@ impl Decoder {
         let mut rows = json::Rows::new(&self.table, &self.columns);
         let mut offsets = Vec::new();
         let mut times = Vec::new();
+        let mut marks = Vec::new();
         let mut rejected = Vec::new();
         for event in events {
             match self.one(&mut rows, event) {
                 Ok(time) => {
                     offsets.push(event.offset);
                     times.push(time);
+                    marks.push(event.timestamp.map_or(time, |record| time.min(record)));
                 }
                 Err(Reason { reason, detail }) => {
                     rows.forget();
@@ -122,7 +127,7 @@ impl Decoder {
                 }
             }
         }
-        Decoded { batch: rows.finish(&self.schema), offsets, times, rejected }
+        Decoded { batch: rows.finish(&self.schema), offsets, times, marks, rejected }
     }
 
     fn one(&self, rows: &mut json::Rows<'_>, event: Event<'_>) -> Result<Millis, Reason> {

@@ -65,6 +65,8 @@ struct Intake {
     decoder: Decoder,
     folds: Vec<usize>,
     out_of_orderness_ms: i64,
+    /// The widths of its folds' panes together: sections are cut on multiples of this.
+    pane_ms: i64,
 }
 
 struct Partition {
@@ -85,7 +87,8 @@ pub struct Folder {
     plans: Vec<Arc<FoldPlan>>,
     intakes: BTreeMap<String, Intake>,
     partitions: BTreeMap<Source, Partition>,
-    pane_ms: i64,
+    /// Folds that failed on an event, and why: they are computed no more, and the sections say so.
+    failed: BTreeMap<usize, String>,
     computed: BTreeMap<String, Vec<String>>,
 }
 
@@ -106,10 +109,13 @@ impl Folder {
                 folds.push(plans.len());
                 plans.push(Arc::new(FoldPlan::new(spec, decoder.schema())?));
             }
-            intakes.insert(name.clone(), Intake { decoder, folds, out_of_orderness_ms: table.out_of_orderness_ms });
+            let widths = folds.iter().map(|at: &usize| plans[*at].pane_ms);
+            let pane_ms = widths.fold(0, crate::panes::gcd).max(1);
+            let out_of_orderness_ms = table.out_of_orderness_ms;
+            intakes.insert(name.clone(), Intake { decoder, folds, out_of_orderness_ms, pane_ms });
         }
         let computed = plans.iter().map(|plan| (plan.fingerprint.clone(), plan.aggregates.clone())).collect();
-        Ok(Self { plans, intakes, partitions: BTreeMap::new(), pane_ms: rules.pane_ms().max(1), computed })
+        Ok(Self { plans, intakes, partitions: BTreeMap::new(), failed: BTreeMap::new(), computed })
     }
 
     /// Begins a source partition at a position.
@@ -142,28 +148,38 @@ impl Folder {
         let (Some(intake), Some(partition)) = (self.intakes.get(&source.table), self.partitions.get_mut(source)) else {
             return Ok(Vec::new());
         };
-        let Decoded { batch, offsets, times, rejected } = intake.decoder.decode(events);
+        let Decoded { batch, offsets, times, marks, rejected } = intake.decoder.decode(events);
         let mut start = 0;
-        for (row, time) in times.iter().enumerate() {
+        for (row, time) in marks.iter().enumerate() {
             let before = partition.latest;
             let latest = before.map_or(*time, |before| before.max(*time));
             partition.latest = Some(latest);
             partition.open.latest = Some(partition.open.latest.map_or(*time, |open| open.max(*time)));
-            let pane = |latest: Millis| pane_start(latest.saturating_sub(intake.out_of_orderness_ms), self.pane_ms);
+            let pane = |latest: Millis| pane_start(latest.saturating_sub(intake.out_of_orderness_ms), intake.pane_ms);
             // Lateness follows the order of positions, not how events were cut into batches: where the running
             // watermark passes a pane's end, the section ends, and what comes after is judged against that.
-            if before.is_some_and(|before| pane(before) != pane(latest)) {
-                partition.update(&batch.slice(start, row + 1 - start), &times[start..=row])?;
+            if before.is_none_or(|before| pane(before) != pane(latest)) {
+                partition.update(
+                    &batch.slice(start, row + 1 - start),
+                    &times[start..=row],
+                    &intake.folds,
+                    &mut self.failed,
+                );
                 start = row + 1;
-                out.push(partition.close(source, offsets[row] + 1, &intake.folds, &self.plans)?);
+                out.push(partition.close(source, offsets[row] + 1, &intake.folds, &self.plans, &self.failed)?);
             }
         }
         if start < times.len() {
-            partition.update(&batch.slice(start, times.len() - start), &times[start..])?;
+            partition.update(
+                &batch.slice(start, times.len() - start),
+                &times[start..],
+                &intake.folds,
+                &mut self.failed,
+            );
         }
         partition.open.range.end = next.max(partition.open.range.end);
         if partition.open.accumulations.iter().map(Accumulation::len).sum::<usize>() > STATES_MAX {
-            out.push(partition.close(source, next, &intake.folds, &self.plans)?);
+            out.push(partition.close(source, next, &intake.folds, &self.plans, &self.failed)?);
         }
         Ok(rejected)
     }
@@ -174,7 +190,12 @@ impl Folder {
             return Ok(None);
         };
         let end = partition.open.range.end;
-        partition.close(source, end, &intake.folds, &self.plans).map(Some)
+        partition.close(source, end, &intake.folds, &self.plans, &self.failed).map(Some)
+    }
+
+    /// Folds that failed on an event: fingerprint and reason. Windows over them are partial from there on.
+    pub fn failed(&self) -> BTreeMap<String, String> {
+        self.failed.iter().map(|(fold, reason)| (self.plans[*fold].fingerprint.clone(), reason.clone())).collect()
     }
 
     /// The position after the last event folded.
@@ -204,11 +225,15 @@ impl Folder {
 
     /// Spreads sections over partials partitions: each gets every section, with the states that belong to it.
     pub fn spread(&self, folded: &[Folded], partitions: i32) -> Result<Vec<Sections>> {
+        let mut computed = self.computed.clone();
+        for fold in self.failed.keys() {
+            computed.remove(&self.plans[*fold].fingerprint);
+        }
         let mut out: Vec<Sections> = (0..partitions)
             .map(|partition| Sections {
                 partition,
                 partitions,
-                computed: self.computed.clone(),
+                computed: computed.clone(),
                 sections: folded.iter().map(|folded| folded.section.clone()).collect(),
                 partials: Vec::new(),
             })
@@ -243,17 +268,33 @@ impl Folder {
 }
 
 impl Partition {
-    fn update(&mut self, events: &RecordBatch, times: &[Millis]) -> Result<()> {
-        for accumulation in &mut self.open.accumulations {
-            accumulation.update(events, times)?;
+    fn update(
+        &mut self,
+        events: &RecordBatch,
+        times: &[Millis],
+        folds: &[usize],
+        failed: &mut BTreeMap<usize, String>,
+    ) {
+        for (accumulation, fold) in self.open.accumulations.iter_mut().zip(folds) {
+            if !failed.contains_key(fold)
+                && let Err(error) = accumulation.update(events, times)
+            {
+                failed.insert(*fold, error.strip_backtrace());
+            }
         }
-        Ok(())
     }
 
-    fn close(&mut self, source: &Source, end: i64, folds: &[usize], plans: &[Arc<FoldPlan>]) -> Result<Folded> {
+    fn close(
+        &mut self,
+        source: &Source,
+        end: i64,
+        folds: &[usize],
+        plans: &[Arc<FoldPlan>],
+        failed: &BTreeMap<usize, String>,
+    ) -> Result<Folded> {
         let mut states = Vec::new();
         for (accumulation, fold) in self.open.accumulations.iter_mut().zip(folds) {
-            if !accumulation.is_empty() {
+            if !accumulation.is_empty() && !failed.contains_key(fold) {
                 states.push((*fold, accumulation.take()?));
                 // What took its states begins anew: accumulators do not promise to be usable after.
                 *accumulation = Accumulation::new(&plans[*fold])?;

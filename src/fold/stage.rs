@@ -20,7 +20,7 @@ use crate::{
 /// A partials record stays below this, well under what the topic takes.
 const RECORD_BYTES_MAX: usize = 4 << 20;
 /// How many closed sections are collected before a transaction is due whatever the clock says.
-const SECTIONS_MAX: usize = 400;
+const SECTIONS_MAX: usize = 100;
 /// How often a partition that is at its end says so, in milliseconds.
 const TICK_MS: i64 = 1_000;
 /// What of an event's bytes goes into its dead letter.
@@ -199,6 +199,11 @@ impl Stage {
         } else {
             self.at_end.remove(source);
         }
+    }
+
+    /// Folds that failed on an event: fingerprint and reason.
+    pub fn failed(&self) -> BTreeMap<String, String> {
+        self.folder.failed()
     }
 
     /// What is due at `now`.

@@ -56,6 +56,11 @@ impl Chain {
         }
     }
 
+    /// One past the unbroken prefix of a section's partition, where there is one.
+    pub fn prefix_end(&self, section: &Section) -> Option<i64> {
+        self.tables.get(&section.table)?.get(&section.partition)?.ranges.prefix_end()
+    }
+
     /// Counts a section that [`link`](Self::link) said joins. `settings` tells a table's out-of-orderness and the
     /// time after which a quiet partition is idle.
     pub fn accept(
@@ -99,7 +104,11 @@ impl Chain {
         // No event moves time further than the log itself has come.
         let time = section.latest_ms.map(|latest| latest.min(append_ms).saturating_sub(out_of_orderness_ms));
         let prefix = source.ranges.prefix_end().unwrap_or(section.range.end);
-        if section.range.start > prefix || source.ranges.hole().is_some_and(|hole| section.range.start >= hole.end) {
+        if section.range.is_empty() && section.range.start > prefix {
+            // A tick behind a hole says nothing yet, and will be said again.
+        } else if section.range.start > prefix
+            || source.ranges.hole().is_some_and(|hole| section.range.start >= hole.end)
+        {
             source.behind.push(Behind { range: section.range, time });
         } else {
             source.watermark = source.watermark.max(time);

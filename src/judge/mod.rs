@@ -206,7 +206,9 @@ impl Judge {
             if let (Some(change), Mode::Live) = (series.gone(who, &rule.header, end, "rule_removed"), mode) {
                 windows::breach(rule, who, end, None, &change, out);
             }
-            self.changed.insert((rule.header.name.clone(), Arc::clone(name)));
+            if mode == Mode::Live {
+                self.changed.insert((rule.header.name.clone(), Arc::clone(name)));
+            }
         }
     }
 
@@ -218,7 +220,13 @@ impl Judge {
             plans.and_then(|plans| plans.get(fold)).is_some_and(|plan| plan.aggregates == *aggregates)
         });
         let rows = by_section(&partials, sections.len())?;
-        for (section, rows) in sections.iter().zip(rows) {
+        for (mut section, rows) in sections.into_iter().zip(rows) {
+            if section.lost {
+                // It carries nothing, so what was counted before can be cut off.
+                section.range.start =
+                    self.chain.prefix_end(&section).map_or(section.range.start, |end| end.max(section.range.start));
+            }
+            let section = &section;
             match self.chain.link(section) {
                 Link::Known => out.push(Output::Notice(Notice::Known { section: describe(section) })),
                 Link::Overlaps => out.push(Output::Notice(Notice::Refused { section: describe(section) })),
@@ -331,9 +339,10 @@ impl Judge {
                 if mode == Mode::Live && state.fenced.is_none() {
                     let whole = rule.folds.iter().all(|fold| {
                         let (start, _) = fold.hop.window(end);
-                        self.chain
-                            .whole_since(&fold.spec.table.name, &fold.spec.fingerprint())
-                            .is_some_and(|since| since <= start)
+                        let fingerprint = fold.spec.fingerprint();
+                        let since = self.chain.whole_since(&fold.spec.table.name, &fingerprint);
+                        let kept = self.panes.get(&fingerprint).map(PaneStore::kept_since);
+                        since.is_some_and(|since| since <= start) && kept.is_some_and(|kept| kept <= start)
                     });
                     let changed = &mut self.changed;
                     if let Err(error) = windows::evaluate(rule, end, whole, &self.panes, state, changed, out) {

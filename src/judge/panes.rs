@@ -20,12 +20,13 @@ const BATCHES_MAX: usize = 8;
 pub struct PaneStore {
     plan: Arc<FoldPlan>,
     panes: BTreeMap<Millis, Vec<RecordBatch>>,
+    kept_since: Millis,
 }
 
 impl PaneStore {
     /// No panes yet.
     pub fn new(plan: Arc<FoldPlan>) -> Self {
-        Self { plan, panes: BTreeMap::new() }
+        Self { plan, panes: BTreeMap::new(), kept_since: Millis::MIN }
     }
 
     /// The fold.
@@ -53,9 +54,22 @@ impl PaneStore {
         self.panes.keys().next().copied()
     }
 
-    /// Drops the panes before `until`.
+    /// Drops the panes before `until`, for good: a window that begins before that is not whole.
     pub fn drop_before(&mut self, until: Millis) {
-        self.panes = self.panes.split_off(&until);
+        if until > self.kept_since {
+            self.panes = self.panes.split_off(&until);
+            self.kept_since = until;
+        }
+    }
+
+    /// Since when every pane is kept.
+    pub fn kept_since(&self) -> Millis {
+        self.kept_since
+    }
+
+    /// True where no pane in `[from, to)` has a state.
+    pub fn is_empty(&self, from: Millis, to: Millis) -> bool {
+        self.panes.range(from..to).next().is_none()
     }
 
     /// Every pane as one batch, for a snapshot.

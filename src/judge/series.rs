@@ -125,13 +125,15 @@ impl SeriesState {
     ) -> Option<Change> {
         let silent = self.silent_since.take();
         self.silence_told = false;
-        let level = level?;
         let gap = if header.no_data.silence == Silence::Zero { 0 } else { silent.map_or(0, |last| end - last) };
         for (at, severe) in SEVERE.into_iter().enumerate() {
             let wait = header.for_ms.get(&severe).copied().unwrap_or(0);
             if gap > slide_ms && wait > 0 && gap >= wait {
                 self.at_least[at] = None;
             }
+        }
+        let level = level?;
+        for (at, severe) in SEVERE.into_iter().enumerate() {
             if level >= severe {
                 self.at_least[at].get_or_insert(end);
                 self.below[at] = None;
@@ -346,6 +348,7 @@ mod tests {
             // Silence as long as `for` breaks it; a single missing window does not where `for` is longer.
             ("for: 30s", "ww.w", "4:opened"),
             ("for: 30s", "ww...w", ""),
+            ("for: 30s", "ww...uw", ""),
             // Silence, held by default and told once while a breach is open.
             ("no_data: {after: 20s}", "w...h", "1:opened 3:no_data 5:resolved"),
             ("no_data: {after: 20s}", "h....", ""),

@@ -46,6 +46,8 @@ struct Header {
     chain: Chain,
     states: BTreeMap<String, RuleHeader>,
     panes: Vec<PaneHeader>,
+    /// For each fold, since when its panes are kept.
+    kept_since: BTreeMap<String, Millis>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,6 +107,7 @@ impl Judge {
             chain: self.chain.clone(),
             states: states.collect(),
             panes,
+            kept_since: self.panes.iter().map(|(fold, store)| (fold.clone(), store.kept_since())).collect(),
         };
         Ok(envelope(&header, &blobs))
     }
@@ -129,6 +132,11 @@ impl Judge {
                 batch.column(0).as_primitive_opt::<Int64Type>().and_then(|panes| panes.values().first().copied());
             if let (Some(start), Some(store)) = (start, judge.panes.get_mut(&pane.fold)) {
                 store.add(start, batch)?;
+            }
+        }
+        for (fold, since) in header.kept_since {
+            if let Some(store) = judge.panes.get_mut(&fold) {
+                store.drop_before(since);
             }
         }
         for (name, state) in header.states {

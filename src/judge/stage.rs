@@ -17,6 +17,8 @@ use crate::{
 const READINGS_MAX: usize = 5_000;
 /// A snapshot larger than this is not written; recovery then replays from the one before.
 const SNAPSHOT_BYTES_MAX: usize = 6 << 20;
+/// How many outputs may wait to be written.
+const OUTPUTS_MAX: usize = 20_000;
 /// How long processed records may go without their positions being committed where nothing was published.
 const COMMIT_MS: i64 = 1_000;
 
@@ -95,6 +97,8 @@ pub enum StageError {
 
 struct Assigned {
     judge: Judge,
+    /// The levels and episodes that were recorded, until replay has come to where they belong.
+    recorded: BTreeMap<String, Option<SeriesState>>,
     /// The next record to process.
     position: i64,
     /// Records before this have been published.
@@ -125,23 +129,25 @@ impl Stage {
     }
 
     /// A partition is ours; `recorded` is what its state topic holds and `start` where its log begins. Answers with
-    /// the position to read from.
-    pub fn begin(&mut self, partition: i32, recorded: Recorded, start: i64, now: Millis) -> Result<i64, StageError> {
-        let (mut judge, position) = match &recorded.snapshot {
+    /// the position to read from, and how many records before it the log no longer has.
+    pub fn begin(
+        &mut self,
+        partition: i32,
+        recorded: Recorded,
+        start: i64,
+        now: Millis,
+    ) -> Result<(i64, i64), StageError> {
+        let (judge, position) = match &recorded.snapshot {
             Some(bytes) => Judge::from_snapshot(bytes, &mut self.compiled)
                 .map_err(|error| StageError::Snapshot { partition, error })?,
             None => (Judge::new(partition), start),
         };
-        for (key, state) in recorded.series {
-            if let Some((rule, series)) = parse_series_key(&key) {
-                judge.restore_series(rule, series, state);
-            }
-        }
         let progress = recorded.progress.unwrap_or_default();
-        judge.restore_fenced(&progress.fenced);
+        let missed = if recorded.snapshot.is_some() { (start - position).max(0) } else { 0 };
         let position = position.max(start);
-        let assigned = Assigned {
+        let mut assigned = Assigned {
             judge,
+            recorded: recorded.series,
             position,
             replay_until: progress.position,
             progress,
@@ -149,8 +155,11 @@ impl Stage {
             pending: Vec::new(),
             snapshot_ms: now,
         };
+        if position >= assigned.replay_until {
+            assigned.caught_up();
+        }
         self.partitions.insert(partition, assigned);
-        Ok(position)
+        Ok((position, missed))
     }
 
     /// A partition is no longer ours, or what was judged of it is void.
@@ -177,7 +186,25 @@ impl Stage {
             assigned.pending.append(&mut out);
         }
         assigned.position = offset + 1;
+        if mode == Mode::Replay && assigned.position >= assigned.replay_until {
+            assigned.caught_up();
+        }
         Ok(())
+    }
+
+    /// True where so much waits to be written that nothing more should be taken before.
+    pub fn full(&self) -> bool {
+        self.partitions.values().map(|assigned| assigned.pending.len()).sum::<usize>() > OUTPUTS_MAX
+    }
+
+    /// The last transaction before a clean end: with a snapshot of each partition, so that whoever takes over has
+    /// nothing to replay.
+    pub fn last(&mut self, now: Millis) -> Result<Option<Transaction>, StageError> {
+        for assigned in self.partitions.values_mut() {
+            assigned.snapshot_ms = Millis::MIN / 2;
+        }
+        self.committed_ms = Millis::MIN / 2;
+        self.due(now)
     }
 
     /// What is due at `now`.
@@ -210,6 +237,17 @@ impl Stage {
 }
 
 impl Assigned {
+    /// Replay has come to where the outputs ended: levels and episodes are taken as they were recorded.
+    fn caught_up(&mut self) {
+        for (key, state) in std::mem::take(&mut self.recorded) {
+            if let Some((rule, series)) = parse_series_key(&key) {
+                self.judge.restore_series(rule, series, state);
+            }
+        }
+        self.judge.restore_fenced(&self.progress.fenced);
+        self.judge.take_changed();
+    }
+
     fn publish(
         &mut self,
         partition: i32,

@@ -40,6 +40,17 @@ pub(super) fn evaluate(
     changed: &mut BTreeSet<(String, Arc<str>)>,
     out: &mut Vec<Output>,
 ) -> Result<()> {
+    let nothing = rule.folds.iter().all(|fold| {
+        let (from, to) = fold.hop.window(end);
+        stores.get(&fold.spec.fingerprint()).is_none_or(|store| store.is_empty(from, to))
+    });
+    if nothing && rule.spread && rule.header.no_data.silence != Silence::Zero {
+        // No states, no rows: only silence is to be noticed.
+        if whole {
+            silences(rule, end, &BTreeSet::new(), state, changed, out);
+        }
+        return Ok(());
+    }
     let mut results = Vec::new();
     // To rules to which silence is zero: the series that no fold speaks of.
     let mut silent: Option<BTreeSet<Arc<str>>> = None;
@@ -112,7 +123,10 @@ pub(super) fn evaluate(
             breach(rule, who, end, Some(&shown), &change, out);
         }
     }
-    silences(rule, end, &seen, state, changed, out);
+    // A window that is not whole does not know who is silent.
+    if whole {
+        silences(rule, end, &seen, state, changed, out);
+    }
     Ok(())
 }
 
@@ -196,31 +210,35 @@ fn missing_keys(
     state: &RuleState,
 ) -> Result<(Vec<ArrayRef>, BTreeSet<Arc<str>>)> {
     let names: Vec<&str> = rule.output.keys.iter().map(|at| rule.output.schema.field(*at).name().as_str()).collect();
-    let of_fold = |series: &str| -> Option<Vec<String>> {
+    // A key as text, or none where it is NULL.
+    let text = |value: &Value| (!value.is_null()).then(|| plain(value));
+    let of_fold = |series: &str| -> Option<Vec<Option<String>>> {
         let json: Value = serde_json::from_str(series).ok()?;
-        fold.zero_keys.iter().map(|key| json.get(names.get(*key)?).map(plain)).collect()
+        fold.zero_keys.iter().map(|key| json.get(names.get(*key)?).map(text)).collect()
     };
     let mut present = BTreeSet::new();
     for row in 0..batch.num_rows() {
-        let key: std::result::Result<Vec<String>, _> =
-            (0..fold.zero_keys.len()).map(|at| array_value_to_string(batch.column(at), row)).collect();
+        let key: Result<Vec<Option<String>>> =
+            (0..fold.zero_keys.len()).map(|at| Ok(text(&key_value(batch.column(at), row)?))).collect();
         present.insert(key?);
     }
-    let silent: BTreeMap<&Arc<str>, Vec<String>> = state
+    let silent: BTreeMap<&Arc<str>, Vec<Option<String>>> = state
         .series
         .iter()
         .filter(|(_, known)| !known.forgettable(&rule.header, end))
         .filter_map(|(series, _)| Some((series, of_fold(series)?)))
         .filter(|(_, key)| !present.contains(key))
         .collect();
-    let missing: BTreeSet<&Vec<String>> = silent.values().collect();
+    let missing: BTreeSet<&Vec<Option<String>>> = silent.values().collect();
     let column = |at: usize, kind: &DataType| -> Result<ArrayRef> {
         if missing.is_empty() {
             return Ok(arrow::array::new_empty_array(kind));
         }
-        let scalars: Result<Vec<ScalarValue>> =
-            missing.iter().map(|key| ScalarValue::try_from_string(key[at].clone(), kind)).collect();
-        ScalarValue::iter_to_array(scalars?)
+        let scalar = |key: &&Vec<Option<String>>| match &key[at] {
+            Some(text) => ScalarValue::try_from_string(text.clone(), kind),
+            None => ScalarValue::try_new_null(kind),
+        };
+        ScalarValue::iter_to_array(missing.iter().map(scalar).collect::<Result<Vec<_>>>()?)
     };
     let columns: Result<Vec<ArrayRef>> =
         (0..fold.zero_keys.len()).map(|at| column(at, fold.result.field(at).data_type())).collect();
@@ -313,21 +331,22 @@ fn samples_at(rows: &RecordBatch, at: usize, row: usize) -> Option<i64> {
 }
 
 fn key_columns(rule: &Rule, rows: &RecordBatch, row: usize) -> Result<Vec<(String, Value)>> {
-    let one = |at: &usize| -> Result<(String, Value)> {
-        let column = rows.column(*at);
-        let value = match column.data_type() {
-            _ if column.is_null(row) => Value::Null,
-            DataType::Int64 => json!(column.as_primitive::<Int64Type>().value(row)),
-            DataType::Float64 => json!(column.as_primitive::<Float64Type>().value(row)),
-            DataType::Boolean => json!(column.as_boolean().value(row)),
-            DataType::Timestamp(TimeUnit::Millisecond, _) => {
-                json!(rfc3339(column.as_primitive::<TimestampMillisecondType>().value(row)))
-            }
-            _ => Value::String(array_value_to_string(column, row)?),
-        };
-        Ok((rule.output.schema.field(*at).name().clone(), value))
-    };
+    let one = |at: &usize| Ok((rule.output.schema.field(*at).name().clone(), key_value(rows.column(*at), row)?));
     rule.output.keys.iter().map(one).collect()
+}
+
+/// A key as it stands in a series.
+fn key_value(column: &ArrayRef, row: usize) -> Result<Value> {
+    Ok(match column.data_type() {
+        _ if column.is_null(row) => Value::Null,
+        DataType::Int64 => json!(column.as_primitive::<Int64Type>().value(row)),
+        DataType::Float64 => json!(column.as_primitive::<Float64Type>().value(row)),
+        DataType::Boolean => json!(column.as_boolean().value(row)),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            json!(rfc3339(column.as_primitive::<TimestampMillisecondType>().value(row)))
+        }
+        _ => Value::String(array_value_to_string(column, row)?),
+    })
 }
 
 fn measures(rule: &Rule, rows: &RecordBatch, row: usize) -> Vec<(String, Option<Measure>)> {

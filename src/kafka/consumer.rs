@@ -230,8 +230,12 @@ impl GroupConsumer {
         let (topic, number) = partition;
         let (low, high) = self.watermarks(partition)?;
         if let Some(committed) = self.committed(partition)? {
-            if committed < low || committed > high {
-                return Err(Error::Gone { topic: topic.clone(), partition: *number, committed, low, high });
+            let (topic, partition) = (topic.clone(), *number);
+            if committed > high {
+                return Err(Error::Recreated { topic, partition, committed, low, high });
+            }
+            if committed < low {
+                return Err(Error::Gone { topic, partition, committed, low, high });
             }
             return Ok(committed);
         }

@@ -41,10 +41,41 @@ pub enum Error {
     NoTopic(String),
     /// A position is gone.
     #[error(
-        "{topic}[{partition}] was read up to {committed}, but holds only {low} to {high}: its retention was shorter than the pause, or it was made anew. \
+        "{topic}[{partition}] was read up to {committed}, but holds only {low} to {high}: its retention was shorter than the pause. \
          Nothing was skipped. To record what is gone as lost and go on from {low}, run\n  tierwatch run --accept-lost"
     )]
     Gone {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The position that was committed.
+        committed: i64,
+        /// The first position there is.
+        low: i64,
+        /// One past the last.
+        high: i64,
+    },
+    /// The group has forgotten where it stopped.
+    #[error(
+        "{topic}[{partition}] was read before, but the group's position is gone: it expires when no member is there for long (offsets.retention.minutes). \
+         Nothing was skipped. To record what was not read as lost and go on from {high}, the end of the partition, run\n  tierwatch run --accept-lost"
+    )]
+    Expired {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// One past the last position.
+        high: i64,
+    },
+    /// A topic holds less than was read of it.
+    #[error(
+        "{topic}[{partition}] was read up to {committed}, but holds only {low} to {high}: the topic was made anew. Nothing was skipped or counted. \
+         Its positions mean other events now, so it cannot be gone on with: give the table another topic, or start with a group and topics of your own \
+         (kafka.group, topics.prefix)"
+    )]
+    Recreated {
         /// The topic.
         topic: String,
         /// The partition.

@@ -1,6 +1,11 @@
 //! FOLD's edge: carries between Kafka and [`crate::fold::stage`].
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use rdkafka::Message;
 
 use super::{Context, Error, clock, offsets, retry};
 use crate::{
@@ -12,7 +17,7 @@ use crate::{
     },
     kafka::{
         self,
-        consumer::{GroupConsumer, Polled, Rebalance, TopicPartition, parts},
+        consumer::{GroupConsumer, Polled, Rebalance, TopicPartition, parts, read_all},
         transaction::{Outgoing, Transactions},
     },
     position::Range,
@@ -53,7 +58,8 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
     let mut transactions =
         Transactions::new(&context.client, &format!("{group}.{}", context.instance), config.kafka.transaction_timeout);
     retry(context, "no transactional producer", || transactions.ready().map(|_| ()))?;
-    let mut edge = Edge { context, topics: &topics, begun: BTreeMap::new() };
+    let mut edge = Edge { context, topics: &topics, begun: BTreeMap::new(), known: known(context)?, new: Vec::new() };
+    let mut failures = 0;
     let mut asked_ms = 0;
     let mut busy = false;
     while !context.shutdown.asked() {
@@ -94,6 +100,21 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
         if now - asked_ms >= ASK_END_MS {
             asked_ms = now;
         }
+        let failed = stage.failed();
+        if failed.len() > failures {
+            failures = failed.len();
+            for rule in &context.set.rules {
+                for fold in &rule.folds {
+                    if let Some(reason) = failed.get(&fold.spec.fingerprint()) {
+                        tracing::error!(
+                            rule = rule.header.name,
+                            reason,
+                            "the rule failed on an event; its readings are partial until it changes"
+                        );
+                    }
+                }
+            }
+        }
         if let Some(transaction) = stage.due(clock::now())? {
             edge.write(&mut stage, &mut consumer, &mut transactions, &transaction)?;
         }
@@ -106,6 +127,32 @@ struct Edge<'a> {
     topics: &'a BTreeMap<String, String>,
     /// Where reading began, for partitions of which nothing is committed yet.
     begun: BTreeMap<TopicPartition, i64>,
+    /// Partitions that were read before this process began: that the group knows nothing of them is no first start.
+    known: BTreeSet<TopicPartition>,
+    /// Partitions read for the first time, to be noted with the next transaction.
+    new: Vec<TopicPartition>,
+}
+
+/// The key under which the state topic notes that a source partition is being read.
+fn source_key(partition: &TopicPartition) -> String {
+    format!("source\u{1f}{}\u{1f}{}", partition.0, partition.1)
+}
+
+/// The source partitions that were ever read.
+fn known(context: &Context) -> Result<BTreeSet<TopicPartition>, Error> {
+    let mut known = BTreeSet::new();
+    retry(context, "the state topic cannot be read", || {
+        read_all(&context.client, &context.config.topics.state, 0, |message| {
+            let key = message.key().map(String::from_utf8_lossy).unwrap_or_default();
+            if let Some((topic, partition)) =
+                key.strip_prefix("source\u{1f}").and_then(|rest| rest.split_once('\u{1f}'))
+            {
+                known.extend(partition.parse().map(|partition| (topic.to_owned(), partition)));
+            }
+            Ok(())
+        })
+    })?;
+    Ok(known)
 }
 
 impl Edge<'_> {
@@ -142,10 +189,24 @@ impl Edge<'_> {
                 );
                 return Ok(consumer.assign(partition, low)?);
             }
+            Err(Error::Kafka(kafka::Error::Expired { high, .. })) if self.context.accept_lost => {
+                stage.begin(&source, origin.clone(), high)?;
+                stage.lost(&source, &origin, Range { start: 0, end: high });
+                tracing::warn!(
+                    topic = partition.0,
+                    partition = partition.1,
+                    high,
+                    "the position is gone; recorded as lost"
+                );
+                return Ok(consumer.assign(partition, high)?);
+            }
             outcome => outcome?,
         };
         tracing::info!(topic = partition.0, partition = partition.1, position, "folding");
         self.begun.insert(partition.clone(), position);
+        if !self.known.contains(partition) {
+            self.new.push(partition.clone());
+        }
         stage.begin(&source, origin, position)?;
         Ok(consumer.assign(partition, position)?)
     }
@@ -153,6 +214,13 @@ impl Edge<'_> {
     fn position(&self, consumer: &GroupConsumer, partition: &TopicPartition) -> Result<i64, Error> {
         // A partition that is begun again begins where it began, not where its end is by now.
         let began = self.begun.get(partition).copied();
+        if began.is_none() && self.known.contains(partition) {
+            let committed = retry(self.context, "a position cannot be read", || consumer.committed(partition))?;
+            if committed.is_none() {
+                let (_, high) = retry(self.context, "a position cannot be read", || consumer.watermarks(partition))?;
+                return Err(kafka::Error::Expired { topic: partition.0.clone(), partition: partition.1, high }.into());
+            }
+        }
         // `latest` is what came since the first start of all: a partition that appears later is read from its beginning.
         let start = match self.context.config.fold.start {
             Start::Latest => Start::At(self.context.began_ms),
@@ -186,6 +254,13 @@ impl Edge<'_> {
                 .iter()
                 .map(|letter| dead_letter(&topics.dead_letters, letter, &self.context.set.catalog)),
         );
+        records.extend(self.new.iter().map(|partition| Outgoing {
+            topic: topics.state.clone(),
+            partition: Some(0),
+            key: Some(source_key(partition).into_bytes()),
+            value: Some(b"{}".to_vec()),
+            headers: Vec::new(),
+        }));
         let rejected = u64::try_from(transaction.dead_letters.len()).unwrap_or_default();
         let outcome = match consumer.metadata() {
             Some(metadata) => offsets(transaction.offsets.iter().cloned())
@@ -194,6 +269,7 @@ impl Edge<'_> {
         };
         match outcome {
             Ok(()) => {
+                self.new.clear();
                 tracing::debug!(events = transaction.events, records = transaction.records.len(), "folded");
                 if let Some(watcher) = &self.context.watcher {
                     watcher.folded(transaction.events, rejected);

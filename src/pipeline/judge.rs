@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How many records of one partition are taken at a time.
-const RECORDS_MAX: usize = 200;
+const RECORDS_MAX: usize = 10;
 
 pub(super) fn run(context: &Context) -> Result<(), Error> {
     let config = &context.config;
@@ -44,6 +44,9 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
         }
         busy = false;
         for partition in consumer.reading() {
+            if stage.full() {
+                break;
+            }
             if let Polled::Messages(messages) = consumer.take(&partition, RECORDS_MAX)? {
                 busy = true;
                 for message in &messages {
@@ -55,6 +58,9 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
         if let Some(transaction) = stage.due(clock::now())? {
             write(context, &mut stage, &mut consumer, &mut transactions, transaction)?;
         }
+    }
+    if let Some(transaction) = stage.last(clock::now())? {
+        write(context, &mut stage, &mut consumer, &mut transactions, transaction)?;
     }
     Ok(())
 }
@@ -77,7 +83,14 @@ fn begin(
         })
     })?;
     let (low, _) = retry(context, "the log cannot be read", || consumer.watermarks(partition))?;
-    let position = stage.begin(partition.1, recorded, low, clock::now())?;
+    let (position, missed) = stage.begin(partition.1, recorded, low, clock::now())?;
+    if missed > 0 {
+        tracing::error!(
+            partition = partition.1,
+            records = missed,
+            "the log begins after what was judged last: retention was shorter than the pause; keep the partials topic for longer (topics.retention)"
+        );
+    }
     tracing::info!(partition = partition.1, position, "judging");
     Ok(position)
 }
@@ -131,8 +144,7 @@ fn write(
     for notice in &transaction.notices {
         match notice {
             Notice::RuleSet { .. } => tracing::info!("{notice}"),
-            Notice::Known { .. } => tracing::debug!("{notice}"),
-            Notice::Late { .. } | Notice::Hole { .. } => tracing::warn!("{notice}"),
+            Notice::Late { .. } | Notice::Hole { .. } | Notice::Known { .. } => tracing::warn!("{notice}"),
             _ => tracing::error!("{notice}"),
         }
     }

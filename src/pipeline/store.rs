@@ -12,7 +12,7 @@ use crate::{
     store::{
         clickhouse::ClickHouse,
         parquet::Folder,
-        stage::{Flush, Insert, Stage},
+        stage::{Flush, Insert, Place, Stage},
     },
 };
 
@@ -70,13 +70,19 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
             for partition in consumer.reading() {
                 if let Polled::Messages(messages) = consumer.take(&partition, 500)? {
                     for message in &messages {
-                        stage.record(
-                            &partition.0,
-                            partition.1,
-                            message.offset(),
-                            message.payload().unwrap_or_default(),
-                            clock::now(),
-                        )?;
+                        let place = Place {
+                            partition: partition.1,
+                            offset: message.offset(),
+                            append_ms: message.timestamp().to_millis().unwrap_or_default(),
+                        };
+                        let payload = message.payload().unwrap_or_default();
+                        match stage.record(&partition.0, place, payload, clock::now()) {
+                            // Somebody else's record in our topic stops nobody.
+                            Err(error) if error.is_foreign() => {
+                                tracing::error!(%error, "a record was passed over");
+                            }
+                            outcome => outcome?,
+                        }
                     }
                 }
             }

@@ -489,6 +489,7 @@ fn lineage(plan: &LogicalPlan, by_series: &mut bool) -> Vec<BTreeSet<(usize, usi
     };
     match plan {
         LogicalPlan::TableScan(scan) => {
+            *by_series &= scan.fetch.is_none();
             let Some(fold) = scan.table_name.table().strip_prefix("fold_").and_then(|at| at.parse().ok()) else {
                 return none();
             };
@@ -505,7 +506,11 @@ fn lineage(plan: &LogicalPlan, by_series: &mut bool) -> Vec<BTreeSet<(usize, usi
             keys.chain(aggregate.aggr_expr.iter().map(|_| BTreeSet::new())).collect()
         }
         LogicalPlan::Filter(filter) => lineage(&filter.input, by_series),
-        LogicalPlan::Sort(sort) => lineage(&sort.input, by_series),
+        LogicalPlan::Sort(sort) => {
+            // The first of all series is not the first of each partition.
+            *by_series &= sort.fetch.is_none();
+            lineage(&sort.input, by_series)
+        }
         LogicalPlan::SubqueryAlias(alias) => lineage(&alias.input, by_series),
         LogicalPlan::Join(join) => {
             let left = lineage(&join.left, by_series);
@@ -525,10 +530,10 @@ fn lineage(plan: &LogicalPlan, by_series: &mut bool) -> Vec<BTreeSet<(usize, usi
             // A side that is kept whole and has no fold would show up in every partition.
             use datafusion::common::JoinType;
             let kept = match join.join_type {
-                JoinType::Left => !reads_fold(&join.left),
-                JoinType::Right => !reads_fold(&join.right),
+                JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi => false,
+                JoinType::Left | JoinType::LeftAnti | JoinType::LeftMark => !reads_fold(&join.left),
+                JoinType::Right | JoinType::RightAnti | JoinType::RightMark => !reads_fold(&join.right),
                 JoinType::Full => !reads_fold(&join.left) || !reads_fold(&join.right),
-                _ => false,
             };
             *by_series &= !kept;
             let out = plan.schema().fields().len();

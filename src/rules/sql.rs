@@ -538,6 +538,9 @@ pub fn window(factor: &TableFactor) -> Result<(String, Hop), (Span, String)> {
     }
     let size_ms = span(plain[wanted - 1])?;
     let slide_ms = if function == "hop" { span(plain[2])? } else { size_ms };
+    if [slide_ms, size_ms, ago_ms].iter().any(|span| span % 1000 != 0) {
+        return Err((plain[2].span(), "the spans of a window are whole seconds".into()));
+    }
     if slide_ms > size_ms {
         return Err((
             plain[2].span(),

@@ -30,8 +30,8 @@ pub struct StoredBreach {
     pub event: BreachEvent,
     /// The judge partition.
     pub partition: i32,
-    /// Its position in the alerts topic.
-    pub position: i64,
+    /// What replaces what.
+    pub version: u64,
 }
 
 /// How far a rule has closed its windows in one judge partition.
@@ -45,12 +45,8 @@ pub struct StoredProgress {
     pub partitions: i32,
     /// Every window that ends here or earlier is in the log before this.
     pub watermark: Millis,
-    /// The position of the record that says so.
-    pub position: i64,
-}
-
-fn version(position: i64) -> u64 {
-    u64::try_from(position).unwrap_or_default()
+    /// What replaces what.
+    pub version: u64,
 }
 
 fn times(values: impl Iterator<Item = Millis>) -> ArrayRef {
@@ -126,7 +122,7 @@ pub fn breaches_batch(breaches: &[StoredBreach]) -> Result<RecordBatch, ArrowErr
         ("measures", Arc::new(measures.finish())),
         ("labels", texts(&|e| e.labels.clone().into_iter().collect())?),
         ("partition", Arc::new(breaches.iter().map(|b| Some(b.partition)).collect::<Int32Array>())),
-        ("version", Arc::new(breaches.iter().map(|b| Some(version(b.position))).collect::<UInt64Array>())),
+        ("version", Arc::new(breaches.iter().map(|b| Some(b.version)).collect::<UInt64Array>())),
     ])
 }
 
@@ -137,6 +133,6 @@ pub fn progress_batch(progress: &[StoredProgress]) -> Result<RecordBatch, ArrowE
         ("partitions", Arc::new(progress.iter().map(|p| Some(p.partitions)).collect::<Int32Array>())),
         ("partition", Arc::new(progress.iter().map(|p| Some(p.partition)).collect::<Int32Array>())),
         ("watermark", times(progress.iter().map(|p| p.watermark))),
-        ("version", Arc::new(progress.iter().map(|p| Some(version(p.position))).collect::<UInt64Array>())),
+        ("version", Arc::new(progress.iter().map(|p| Some(p.version)).collect::<UInt64Array>())),
     ])
 }

@@ -75,6 +75,34 @@ pub enum StageError {
     Arrow(#[from] arrow::error::ArrowError),
 }
 
+impl StageError {
+    /// True where the record is not ours, or not whole: it may be passed over.
+    pub fn is_foreign(&self) -> bool {
+        matches!(self, Self::Record { error: FormatError::Foreign | FormatError::Damaged(_), .. })
+    }
+}
+
+/// Where a record stands in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its partition.
+    pub partition: i32,
+    /// Its position.
+    pub offset: i64,
+    /// When it was appended.
+    pub append_ms: Millis,
+}
+
+impl Place {
+    /// What replaces what: the time of the append, then the position. It grows even where a topic is made anew and
+    /// counts from zero again.
+    pub fn version(self) -> u64 {
+        let time = u64::try_from(self.append_ms).unwrap_or_default();
+        let position = u64::try_from(self.offset).unwrap_or_default();
+        (time << 20) | (position & 0xF_FFFF)
+    }
+}
+
 /// The loop's state.
 #[derive(Debug)]
 pub struct Stage {
@@ -86,6 +114,8 @@ pub struct Stage {
     progress: BTreeMap<(String, i32), StoredProgress>,
     /// First and next position of what is held, by topic and partition.
     held: BTreeMap<(String, i32), (i64, i64)>,
+    /// When the first of them was appended: a topic made anew repeats positions, not times.
+    first_ms: Millis,
     rows: usize,
     since_ms: Option<Millis>,
 }
@@ -101,6 +131,7 @@ impl Stage {
             breaches: Vec::new(),
             progress: BTreeMap::new(),
             held: BTreeMap::new(),
+            first_ms: 0,
             rows: 0,
             since_ms: None,
         }
@@ -112,35 +143,32 @@ impl Stage {
     }
 
     /// One record of the readings or the alerts topic.
-    pub fn record(
-        &mut self,
-        topic: &str,
-        partition: i32,
-        offset: i64,
-        payload: &[u8],
-        now: Millis,
-    ) -> Result<(), StageError> {
+    pub fn record(&mut self, topic: &str, place: Place, payload: &[u8], now: Millis) -> Result<(), StageError> {
+        let Place { partition, offset, .. } = place;
+        let version = place.version();
         let failed = |error| StageError::Record { topic: topic.to_owned(), partition, offset, error };
         if topic == self.readings_topic {
             let (header, rest) = open::<ReadingsHeader>(payload).map_err(failed)?;
             let rows = read_ipc(rest).map_err(failed)?;
             if rows.num_rows() > 0 {
                 self.rows += rows.num_rows();
-                self.readings.push(with_version(&rows, super::version(offset))?);
+                self.readings.push(with_version(&rows, version)?);
             }
             for (rule, (watermark, partitions)) in header.progress {
-                let progress =
-                    StoredProgress { rule: rule.clone(), partition, partitions, watermark, position: offset };
+                let progress = StoredProgress { rule: rule.clone(), partition, partitions, watermark, version };
                 self.progress.insert((rule, partition), progress);
             }
         } else {
             let event: BreachEvent =
                 serde_json::from_slice(payload).map_err(|error| failed(FormatError::Damaged(error.to_string())))?;
             self.rows += 1;
-            self.breaches.push(StoredBreach { event, partition, position: offset });
+            self.breaches.push(StoredBreach { event, partition, version });
         }
         let held = self.held.entry((topic.to_owned(), partition)).or_insert((offset, offset));
         held.1 = offset + 1;
+        if self.since_ms.is_none() {
+            self.first_ms = place.append_ms;
+        }
         self.since_ms.get_or_insert(now);
         Ok(())
     }
@@ -167,7 +195,8 @@ impl Stage {
                 .iter()
                 .map(|((topic, partition), (first, next))| format!("{topic}/{partition}/{first}-{next}"))
                 .collect();
-            format!("{}:{}", table.name(), crate::rules::hash_bytes(ranges.join(",").as_bytes()))
+            let content = format!("{} {}", self.first_ms, ranges.join(","));
+            format!("{}:{}", table.name(), crate::rules::hash_bytes(content.as_bytes()))
         };
         let mut inserts = Vec::new();
         if let Some(first) = self.readings.first() {
