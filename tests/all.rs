@@ -15,4 +15,5 @@ mod check;
 mod end_to_end;
 mod oracle;
 mod outages;
+mod recovery;
 mod tidy;

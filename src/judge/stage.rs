@@ -65,6 +65,8 @@ impl Recorded {
         match key {
             SNAPSHOT => self.snapshot = value.map(<[u8]>::to_vec),
             PROGRESS => self.progress = value.map(serde_json::from_slice).transpose().map_err(damaged)?,
+            // Notes of others, such as which sources were ever read.
+            _ if parse_series_key(key).is_none() => {}
             _ => {
                 _ = self.series.insert(key.to_owned(), value.map(serde_json::from_slice).transpose().map_err(damaged)?)
             }

@@ -1,0 +1,238 @@
+//! JUDGE is killed after each record of a log, before and after its transaction is written, and goes on from what it
+//! wrote: what it says in all must be what it says when nothing happens to it. No Kafka is needed: the loops are
+//! state machines.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use tierwatch::{
+    decode::Limits,
+    files,
+    fold::{
+        Origin, Source,
+        stage::{Message, Stage as Fold},
+    },
+    judge::{
+        output::{BreachEvent, ReadingsHeader},
+        stage::{Recorded, Stage as Judge, Transaction},
+    },
+    partial::{Record, RuleSetRecord, open, read_ipc},
+    rules::{Files, RuleSet, Settings, diagnostics},
+};
+
+const START: i64 = 1_767_225_600_000;
+
+fn rule(name: &str, header: &str, sql: &str) -> Arc<diagnostics::Source> {
+    let text = format!(
+        "/*\nname: {name}\ntier: business\nowner: tests\n{header}\nannotations: {{summary: \"{{{{ value }}}}\", runbook_url: \"https://x\"}}\n*/\n{sql}"
+    );
+    Arc::new(diagnostics::Source { path: format!("{name}.sql"), text })
+}
+
+/// Three rules: one with `for` and silence, one with two windows, one over everything.
+fn rules() -> Vec<Arc<diagnostics::Source>> {
+    let window = "hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '10 seconds')";
+    vec![
+        rule(
+            "failures",
+            "levels: {warning: value > 0.2, critical: value > 0.6}\nfor: {warning: 10s, critical: 5s}\nkeep_firing_for: 5s\nno_data: {after: 10s, forget: 40s}",
+            &format!(
+                "SELECT service, ratio(count(*) FILTER (WHERE status_code >= 500), count(*)) AS value, count(*) AS samples FROM {window} GROUP BY service"
+            ),
+        ),
+        rule(
+            "slower",
+            "levels: {warning: value > 1.5}\nkey: [service]",
+            &format!(
+                "SELECT a.service, ratio(a.ms, b.ms) AS value FROM (SELECT service, avg(duration_ms) AS ms FROM {window} GROUP BY service) AS a \
+                 JOIN (SELECT service, avg(duration_ms) AS ms FROM hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '30 seconds') GROUP BY service) AS b ON a.service = b.service"
+            ),
+        ),
+        rule(
+            "all",
+            "levels: {warning: value > 100000}",
+            &format!("SELECT count(*) AS value, approx_percentile_cont(duration_ms, 0.9) AS p90 FROM {window}"),
+        ),
+    ]
+}
+
+fn set(rules: Vec<Arc<diagnostics::Source>>) -> RuleSet {
+    let base = files::read(&[], Path::new("schemas/tables"), Path::new("sql/reference")).expect("the files are there");
+    let (set, problems) = RuleSet::compile(Files { rules, ..base }, Settings { idle_after_ms: Some(20_000) });
+    assert!(!RuleSet::broken(&problems), "{problems:?}");
+    set
+}
+
+fn announce(number: u64, set: &RuleSet) -> Vec<u8> {
+    let record = RuleSetRecord::new(number, &set.hash, None, 1, 0, set.settings, &set.files);
+    Record::RuleSet(record).encode().expect("it encodes")
+}
+
+/// Two minutes of requests: one service fails for a while, one falls silent, one comes late.
+fn requests() -> Vec<String> {
+    let mut lines = Vec::new();
+    for n in 0..1_200_i64 {
+        let at = n * 100;
+        let service = ["checkout", "payments", "search"][usize::try_from(n % 3).unwrap()];
+        if service == "search" && !(20_000..50_000).contains(&at) && at < 100_000 {
+            continue;
+        }
+        let failing = service == "payments" && (30_000..70_000).contains(&at);
+        let status = if failing && n % 4 != 0 { 503 } else { 200 };
+        let time = START + at - (n * 7919 % 4000);
+        let ms = (n * 31 % 97) + if failing { 300 } else { 0 };
+        lines.push(format!(r#"{{"event_time":{time},"service":"{service}","route":"/","method":"GET","status_code":{status},"duration_ms":{ms}.{}}}"#, n % 10));
+    }
+    lines
+}
+
+/// The partials log that FOLD makes of the requests, 40 at a time.
+fn log(sets: &[RuleSet]) -> Vec<Vec<u8>> {
+    let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
+    let source = Source { table: "requests".into(), partition: 0 };
+    let origin = Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1 };
+    let lines = requests();
+    let part = lines.len().div_ceil(sets.len());
+    let mut records = Vec::new();
+    for ((number, set), lines) in (1..).zip(sets).zip(lines.chunks(part)) {
+        records.push(announce(number, set));
+        let set = Arc::new(RuleSet::compile(set.files.clone(), set.settings).0);
+        let first = i64::try_from(part).unwrap() * (i64::try_from(number).unwrap() - 1);
+        let mut fold = Fold::new(&set, limits, 1, 100).expect("a fold");
+        fold.begin(&source, origin.clone(), first).expect("begun");
+        for (at, lines) in lines.chunks(40).enumerate() {
+            let start = first + i64::try_from(at * 40).unwrap();
+            let messages: Vec<Message<'_>> = (start..)
+                .zip(lines)
+                .map(|(offset, line)| Message {
+                    offset,
+                    timestamp: None,
+                    key: None,
+                    payload: Some(line.as_bytes()),
+                    headers: Vec::new(),
+                })
+                .collect();
+            fold.events(&source, &messages).expect("folded");
+            let transaction = fold.due(i64::try_from(at).unwrap() * 200).expect("due").expect("something to say");
+            records.extend(transaction.records.into_iter().map(|(_, bytes)| bytes));
+        }
+    }
+    records
+}
+
+/// When the process dies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Crash {
+    Never,
+    /// After a record, before what it gave is written.
+    Before(usize),
+    /// After a record, when what it gave is written.
+    After(usize),
+}
+
+/// What Kafka holds of JUDGE's work.
+#[derive(Default)]
+struct Written {
+    state: BTreeMap<String, Option<Vec<u8>>>,
+    readings: Vec<String>,
+    breaches: Vec<String>,
+}
+
+impl Written {
+    fn write(&mut self, transaction: Transaction) {
+        for (_, bytes) in &transaction.readings {
+            let (_, rest) = open::<ReadingsHeader>(bytes).expect("a readings record");
+            let batch = read_ipc(rest).expect("rows");
+            let names = ["rule", "series", "window_end", "value", "samples", "level", "state", "unjudged", "measures"];
+            for row in 0..batch.num_rows() {
+                let cell = |name: &&str| {
+                    arrow::util::display::array_value_to_string(batch.column_by_name(name).expect("a column"), row)
+                        .expect("a text")
+                };
+                self.readings.push(names.iter().map(cell).collect::<Vec<_>>().join("|"));
+            }
+        }
+        let line = |event: &BreachEvent| {
+            format!("{} {} {} {} {}", event.window_end, event.rule, event.happened.name(), event.id, event.since)
+        };
+        self.breaches.extend(transaction.alerts.iter().map(|alert| line(&alert.event)));
+        self.state.extend(transaction.state.into_iter().map(|(_, key, value)| (key, value)));
+    }
+
+    fn begin(&self, snapshot_ms: i64, now: i64) -> (Judge, usize) {
+        let mut recorded = Recorded::default();
+        for (key, value) in &self.state {
+            recorded.take(key, value.as_deref()).expect("a state record");
+        }
+        let mut judge = Judge::new(snapshot_ms);
+        let (position, missed) = judge.begin(0, recorded, 0, now).expect("restored");
+        assert_eq!(missed, 0);
+        (judge, usize::try_from(position).unwrap())
+    }
+}
+
+fn play(log: &[Vec<u8>], snapshot_ms: i64, crash: Crash) -> Written {
+    let mut written = Written::default();
+    let (mut judge, mut at) = written.begin(snapshot_ms, 0);
+    let mut crash = crash;
+    let mut now = 0;
+    while at < log.len() {
+        now += 100;
+        judge.record(0, i64::try_from(at).unwrap(), i64::MAX / 2, &log[at]).expect("judged");
+        let due = judge.due(now).expect("due");
+        if crash == Crash::Before(at) {
+            crash = Crash::Never;
+            (judge, at) = written.begin(snapshot_ms, now);
+            continue;
+        }
+        if let Some(transaction) = due {
+            written.write(transaction);
+        }
+        if crash == Crash::After(at) {
+            crash = Crash::Never;
+            (judge, at) = written.begin(snapshot_ms, now);
+            continue;
+        }
+        at += 1;
+    }
+    if let Some(transaction) = judge.last(now).expect("due") {
+        written.write(transaction);
+    }
+    written
+}
+
+fn survives(log: &[Vec<u8>], at_least: usize) {
+    let undisturbed = play(log, 400, Crash::Never);
+    assert!(undisturbed.readings.len() > at_least && undisturbed.breaches.len() > 3, "{:#?}", undisturbed.breaches);
+    for snapshot_ms in [400, 1_000_000] {
+        for record in 0..log.len() {
+            for crash in [Crash::Before(record), Crash::After(record)] {
+                let disturbed = play(log, snapshot_ms, crash);
+                let what = format!("{crash:?}, snapshots every {snapshot_ms} ms");
+                assert_eq!(disturbed.breaches, undisturbed.breaches, "{what}");
+                let first = undisturbed.readings.iter().zip(&disturbed.readings).find(|(a, b)| a != b);
+                assert!(disturbed.readings == undisturbed.readings, "{what}: {first:#?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_after_any_record_changes_nothing_that_is_said() {
+    survives(&log(&[set(rules())]), 60);
+}
+
+#[test]
+fn nor_does_one_around_a_change_of_rules() {
+    let before = set(rules());
+    let fewer = set(rules().into_iter().filter(|rule| !rule.path.starts_with("slower")).collect());
+    let changed: Vec<_> = rules()
+        .into_iter()
+        .map(|rule| {
+            Arc::new(diagnostics::Source {
+                path: rule.path.clone(),
+                text: rule.text.replace("value > 0.2", "value > 0.3"),
+            })
+        })
+        .collect();
+    survives(&log(&[before, fewer, set(changed)]), 40);
+}
