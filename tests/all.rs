@@ -15,5 +15,6 @@ mod check;
 mod end_to_end;
 mod oracle;
 mod outages;
+mod plans;
 mod recovery;
 mod tidy;

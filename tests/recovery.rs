@@ -236,3 +236,21 @@ fn nor_does_one_around_a_change_of_rules() {
         .collect();
     survives(&log(&[before, fewer, set(changed)]), 40);
 }
+
+#[test]
+fn a_rule_more_does_not_disturb_those_that_share_its_fold() {
+    let mut more = rules();
+    more.push(rule(
+        "slowest",
+        "levels: {warning: value > 100000}",
+        "SELECT service, max(duration_ms) AS value FROM hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '10 seconds') GROUP BY service",
+    ));
+    let written = play(&log(&[set(rules()), set(more)]), 400, Crash::Never);
+    let of = |rule: &str| -> Vec<&String> { written.readings.iter().filter(|line| line.starts_with(rule)).collect() };
+    let partial = |lines: &[&String]| lines.iter().filter(|line| line.contains("|partial|")).count();
+    let alone = play(&log(&[set(rules())]), 400, Crash::Never);
+    let same: Vec<&String> = alone.readings.iter().filter(|line| line.starts_with("failures")).collect();
+    assert_eq!(of("failures"), same, "as if nothing had been added");
+    let new = of("slowest");
+    assert!(partial(&new) > 0 && partial(&new) < new.len(), "partial at first, then whole: {new:#?}");
+}

@@ -11,7 +11,7 @@ use arrow::{
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
 };
 use datafusion::{
-    common::{DFSchema, Result},
+    common::{DFSchema, Result, exec_datafusion_err},
     execution::context::ExecutionProps,
     logical_expr::{EmitTo, GroupsAccumulator, physical_planning_context::PhysicalPlanningContext},
     physical_expr::{
@@ -256,11 +256,7 @@ fn merge(plan: &FoldPlan, batches: &[RecordBatch], aggregates: &[usize]) -> Resu
         // Without keys there is always one row; an aggregate over nothing needs to know that there is a group.
         rows.push(0);
         for at in aggregates {
-            let empty: Vec<ArrayRef> = plan.computed[*at]
-                .state
-                .clone()
-                .map(|column| arrow::array::new_empty_array(plan.states.field(column).data_type()))
-                .collect();
+            let empty = empty_states(plan, &plan.computed[*at]);
             accumulators[*at].merge_batch(&empty, &[], 1)?;
         }
     }
@@ -275,6 +271,38 @@ struct Merged {
     keys: Vec<ArrayRef>,
     rows: Vec<i64>,
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
+}
+
+/// States made for other aggregates of the same fold, as this plan has them: what it does not ask for is left, and
+/// what was not computed is the state of nothing, which changes no sum that it is merged into.
+pub fn conform(plan: &FoldPlan, aggregates: &[String], states: &RecordBatch) -> Result<RecordBatch> {
+    if aggregates == plan.aggregates {
+        return Ok(states.clone());
+    }
+    let mut columns: Vec<ArrayRef> = states.columns()[..=plan.rows_column()].to_vec();
+    let mut nothing = accumulators(plan)?;
+    for ((computed, wanted), nothing) in plan.computed.iter().zip(&plan.aggregates).zip(&mut nothing) {
+        match aggregates.iter().position(|known| known == wanted) {
+            Some(at) => {
+                for part in 0..computed.state.len() {
+                    let name = format!("s{at}_{part}");
+                    let column = states.column_by_name(&name);
+                    columns.push(column.cloned().ok_or_else(|| exec_datafusion_err!("the state `{name}` is missing"))?);
+                }
+            }
+            None => {
+                let empty = empty_states(plan, computed);
+                nothing.merge_batch(&empty, &[], states.num_rows())?;
+                columns.extend(nothing.state(EmitTo::All)?);
+            }
+        }
+    }
+    states_batch(&plan.states, columns)
+}
+
+fn empty_states(plan: &FoldPlan, computed: &Computed) -> Vec<ArrayRef> {
+    let empty = |column| arrow::array::new_empty_array(plan.states.field(column).data_type());
+    computed.state.clone().map(empty).collect()
 }
 
 /// One batch of states of the pane at `pane` from several.
@@ -321,11 +349,7 @@ pub fn finish_nothing(
     let mut accumulators = accumulators(plan)?;
     let mut columns = keys;
     for at in aggregates {
-        let empty: Vec<ArrayRef> = plan.computed[*at]
-            .state
-            .clone()
-            .map(|column| arrow::array::new_empty_array(plan.states.field(column).data_type()))
-            .collect();
+        let empty = empty_states(plan, &plan.computed[*at]);
         accumulators[*at].merge_batch(&empty, &[], rows)?;
         columns.push(accumulators[*at].evaluate(EmitTo::All)?);
     }

@@ -30,10 +30,10 @@ struct Source {
     quiet_since: Option<Millis>,
     /// The watermark that silence gives.
     idle: Option<Millis>,
-    /// For each fold, since when every event is in it; the least time where that is all of them.
-    whole_since: BTreeMap<String, Millis>,
-    /// Folds that are computed, but since when is not known before the first event.
-    pending_folds: BTreeSet<String>,
+    /// For each aggregate of each fold, since when every event is in it; the least time where that is all of them.
+    whole_since: BTreeMap<String, BTreeMap<String, Millis>>,
+    /// Aggregates that are computed, but since when is not known before the first event: fold and aggregate.
+    pending: BTreeSet<(String, String)>,
     /// Sections behind a hole: they are counted, but their time is not.
     behind: Vec<Behind>,
 }
@@ -82,22 +82,37 @@ impl Chain {
         if section.lost {
             source.whole_since.clear();
         }
-        source.whole_since.retain(|fold, _| computed.contains_key(fold));
-        source.pending_folds.retain(|fold| computed.contains_key(fold));
+        // A fold by itself stands under the empty name, for rules that only ask which keys there are.
+        let listed = |fold: &str, aggregate: &str| {
+            computed.get(fold).is_some_and(|known| aggregate.is_empty() || known.iter().any(|known| known == aggregate))
+        };
+        source.whole_since.retain(|fold, aggregates| {
+            aggregates.retain(|aggregate, _| listed(fold, aggregate));
+            !aggregates.is_empty()
+        });
+        source.pending.retain(|(fold, aggregate)| listed(fold, aggregate));
         let from_the_beginning = section.range.start == 0 && !section.lost;
-        for fold in computed.keys() {
-            if !source.whole_since.contains_key(fold) {
+        for (fold, aggregates) in computed {
+            let known = source.whole_since.entry(fold.clone()).or_default();
+            for aggregate in aggregates
+                .iter()
+                .map(String::as_str)
+                .chain([""])
+                .filter(|name| !known.contains_key(*name))
+                .collect::<Vec<_>>()
+            {
                 if from_the_beginning {
-                    source.whole_since.insert(fold.clone(), Millis::MIN);
+                    known.insert(aggregate.to_owned(), Millis::MIN);
                 } else {
-                    source.pending_folds.insert(fold.clone());
+                    source.pending.insert((fold.clone(), aggregate.to_owned()));
                 }
             }
         }
         let known_from = section.latest_ms.or(section.end_at_ms.map(|t| t.min(append_ms)));
         if let Some(from) = known_from {
-            for fold in std::mem::take(&mut source.pending_folds) {
-                source.whole_since.insert(fold, from.saturating_add(out_of_orderness_ms));
+            for (fold, aggregate) in std::mem::take(&mut source.pending) {
+                let since = from.saturating_add(out_of_orderness_ms);
+                source.whole_since.entry(fold).or_default().insert(aggregate, since);
             }
         }
 
@@ -151,13 +166,17 @@ impl Chain {
         least
     }
 
-    /// Since when a fold has every event of a table; `None` while that is not known.
-    pub fn whole_since(&self, table: &str, fold: &str) -> Option<Millis> {
+    /// Since when a fold has every event of a table in the given aggregates; `None` while that is not known.
+    pub fn whole_since(&self, table: &str, fold: &str, aggregates: impl Iterator<Item = String>) -> Option<Millis> {
         let count = *self.counts.get(table)?;
         let partitions = self.tables.get(table)?;
+        let wanted: Vec<String> = aggregates.chain([String::new()]).collect();
         let mut latest = Millis::MIN;
         for partition in 0..count {
-            latest = latest.max(*partitions.get(&partition)?.whole_since.get(fold)?);
+            let since = partitions.get(&partition)?.whole_since.get(fold)?;
+            for aggregate in &wanted {
+                latest = latest.max(*since.get(aggregate)?);
+            }
         }
         Some(latest)
     }
@@ -250,8 +269,8 @@ mod tests {
         let mut chain = Chain::default();
         accept(&mut chain, &section(0, 0, 5, Some(100), None), 1000);
         accept(&mut chain, &section(1, 7, 9, Some(120), None), 1000);
-        assert_eq!(chain.whole_since("t", "f"), Some(125));
-        assert_eq!(chain.whole_since("t", "g"), None);
+        assert_eq!(chain.whole_since("t", "f", std::iter::empty()), Some(125));
+        assert_eq!(chain.whole_since("t", "g", std::iter::empty()), None);
     }
 
     #[test]

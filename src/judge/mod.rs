@@ -32,7 +32,7 @@ use self::{
     series::{Identity, SeriesState},
 };
 use crate::{
-    fold::accumulate::FoldPlan,
+    fold::accumulate::{FoldPlan, aggregate_fingerprint, conform},
     panes::{Millis, first_end_after, last_end_until},
     partial::{Partials, Record, RuleSetRecord, Section, Sections},
     position::Link,
@@ -149,24 +149,27 @@ impl Judge {
         out: &mut Vec<Output>,
     ) -> Result<()> {
         match record {
-            Record::RuleSet(record) => {
-                self.switch(&record, mode, compiled, out);
-                Ok(())
-            }
+            Record::RuleSet(record) => self.switch(&record, mode, compiled, out),
             Record::Sections(sections) => self.sections(sections, append_ms, mode, out),
         }
     }
 
     /// Puts a rule set in force. Rules keep their series by name; folds keep their panes by fingerprint.
-    fn switch(&mut self, record: &RuleSetRecord, mode: Mode, compiled: &mut Compiled, out: &mut Vec<Output>) {
+    fn switch(
+        &mut self,
+        record: &RuleSetRecord,
+        mode: Mode,
+        compiled: &mut Compiled,
+        out: &mut Vec<Output>,
+    ) -> Result<()> {
         if self.rules.as_ref().is_some_and(|active| active.record.hash == record.hash) {
-            return;
+            return Ok(());
         }
         let active = match compiled.get(record) {
             Ok(active) => active,
             Err(reason) => {
                 out.push(Output::Notice(Notice::RuleSetRefused { reason }));
-                return;
+                return Ok(());
             }
         };
         out.push(Output::Notice(Notice::RuleSet { hash: record.hash.clone(), rules: active.set.rules.len() }));
@@ -188,14 +191,17 @@ impl Judge {
         }
         self.panes.retain(|fold, _| active.plans.contains_key(fold));
         for (fingerprint, plan) in &active.plans {
-            // States of other aggregates do not fit: such a fold begins anew.
-            let fits = self.panes.get(fingerprint).is_some_and(|store| store.plan().aggregates == plan.aggregates);
-            if !fits {
-                self.panes.insert(fingerprint.clone(), PaneStore::new(Arc::clone(plan)));
-                self.chain.forget_fold(fingerprint);
+            match self.panes.get_mut(fingerprint) {
+                // A rule more, or one less, does not disturb the others.
+                Some(store) => store.replan(plan)?,
+                None => {
+                    self.panes.insert(fingerprint.clone(), PaneStore::new(Arc::clone(plan)));
+                    self.chain.forget_fold(fingerprint);
+                }
             }
         }
         self.rules = Some(active);
+        Ok(())
     }
 
     fn remove(&mut self, rule: &Arc<Rule>, mode: Mode, out: &mut Vec<Output>) {
@@ -214,11 +220,8 @@ impl Judge {
 
     fn sections(&mut self, sections: Sections, append_ms: Millis, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
         let Sections { mut computed, sections, partials, .. } = sections;
-        // A fold counts as computed only with the aggregates that the rules in force ask of it.
         let plans = self.rules.as_ref().map(|active| &active.plans);
-        computed.retain(|fold, aggregates| {
-            plans.and_then(|plans| plans.get(fold)).is_some_and(|plan| plan.aggregates == *aggregates)
-        });
+        computed.retain(|fold, _| plans.is_some_and(|plans| plans.contains_key(fold)));
         let rows = by_section(&partials, sections.len())?;
         for (mut section, rows) in sections.into_iter().zip(rows) {
             if section.lost {
@@ -262,11 +265,7 @@ impl Judge {
         let Some(active) = &self.rules else { return Ok(()) };
         let Some(store) = self.panes.get_mut(&partials.fold) else { return Ok(()) };
         let plan = Arc::clone(store.plan());
-        if partials.aggregates != plan.aggregates {
-            // Made under another rule set; its windows are not whole, which the chain knows.
-            return Ok(());
-        }
-        let states = without_section(states)?;
+        let states = conform(&plan, &partials.aggregates, &without_section(states)?)?;
         let panes = states.column(0).as_primitive::<Int64Type>().values().clone();
         let rows = states.column(plan.rows_column()).as_primitive::<Int64Type>().clone();
         let users: Vec<(&Arc<Rule>, Millis, Millis)> = active
@@ -340,7 +339,8 @@ impl Judge {
                     let whole = rule.folds.iter().all(|fold| {
                         let (start, _) = fold.hop.window(end);
                         let fingerprint = fold.spec.fingerprint();
-                        let since = self.chain.whole_since(&fold.spec.table.name, &fingerprint);
+                        let aggregates = fold.spec.aggregates.iter().map(aggregate_fingerprint);
+                        let since = self.chain.whole_since(&fold.spec.table.name, &fingerprint, aggregates);
                         let kept = self.panes.get(&fingerprint).map(PaneStore::kept_since);
                         since.is_some_and(|since| since <= start) && kept.is_some_and(|kept| kept <= start)
                     });

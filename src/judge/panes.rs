@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use datafusion::common::Result;
 
 use crate::{
-    fold::accumulate::{FoldPlan, consolidate},
+    fold::accumulate::{FoldPlan, conform, consolidate},
     panes::Millis,
 };
 
@@ -32,6 +32,17 @@ impl PaneStore {
     /// The fold.
     pub fn plan(&self) -> &Arc<FoldPlan> {
         &self.plan
+    }
+
+    /// Goes on with other aggregates of the same fold; the states of those it had are kept.
+    pub fn replan(&mut self, plan: &Arc<FoldPlan>) -> Result<()> {
+        for batches in self.panes.values_mut() {
+            for batch in batches {
+                *batch = conform(plan, &self.plan.aggregates, batch)?;
+            }
+        }
+        self.plan = Arc::clone(plan);
+        Ok(())
     }
 
     /// Adds states of one pane.
