@@ -91,7 +91,7 @@ pub fn run(
 ) -> Result<Summary, BacktestError> {
     let settings = Settings { idle_after_ms: Some(0) };
     let (set, _) = RuleSet::compile(files.clone(), settings);
-    let record = RuleSetRecord::new(1, &set.hash, None, 1, 0, settings, files);
+    let record = RuleSetRecord::new(1, &set.hash, None, 1, (0, 0), settings, files);
     let mut play = Play {
         folder: Folder::new(&set, limits)?,
         judge: Judge::new(0),

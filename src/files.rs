@@ -92,6 +92,23 @@ fn sources(path: &Path, extensions: &[&str], hint: &'static str) -> Result<Vec<A
     Ok(found)
 }
 
+/// When the newest file at or below the paths was written, in epoch milliseconds; 0 where that is not known.
+pub fn newest(paths: &[&Path]) -> i64 {
+    let time = |path: &Path| -> Option<i64> {
+        let since = fs::metadata(path).ok()?.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_millis()).ok()
+    };
+    let below = |path: &Path| -> i64 {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        entries.map(|entry| newest(&[&entry])).max().unwrap_or_default()
+    };
+    paths
+        .iter()
+        .map(|path| if path.is_dir() { below(path) } else { time(path).unwrap_or_default() })
+        .max()
+        .unwrap_or_default()
+}
+
 /// The Git commit that a path is checked out at, where it is in a repository: read from its files, as far as a
 /// plain `.git/HEAD` tells.
 pub fn commit(path: &Path) -> Option<String> {

@@ -104,6 +104,8 @@ pub struct RuleSetRecord {
     /// When the first rule set of all was written: what a first start at `latest` begins with, and what source
     /// partitions that appear later are read from.
     pub began_ms: Millis,
+    /// When the newest of its files was written: an older set does not take the log back.
+    pub newest_ms: Millis,
     /// Settings that change what a reading is.
     pub settings: Settings,
     /// Rules: path and text.
@@ -123,13 +125,13 @@ impl RuleSetRecord {
         Files { rules: sources(&self.rules), tables: sources(&self.tables), references: sources(&self.references) }
     }
 
-    /// The record of a set of files.
+    /// The record of a set of files; `times` are those of the first set of all and of the newest file.
     pub fn new(
         number: u64,
         hash: &str,
         commit: Option<String>,
         partitions: i32,
-        began_ms: Millis,
+        times: (Millis, Millis),
         settings: Settings,
         files: &Files,
     ) -> Self {
@@ -140,7 +142,8 @@ impl RuleSetRecord {
             hash: hash.to_owned(),
             commit,
             partitions,
-            began_ms,
+            began_ms: times.0,
+            newest_ms: times.1,
             settings,
             rules: pairs(&files.rules),
             tables: pairs(&files.tables),

@@ -166,3 +166,40 @@ fn the_demo_ends_by_itself_and_shows_what_it_is_for() {
         String::from_utf8_lossy(&sql.stderr)
     );
 }
+
+#[test]
+fn an_older_rule_set_does_not_take_the_log_back() {
+    let kafka = Kafka::start();
+    let clickhouse = ClickHouse::start();
+    let migrated = command(&kafka, &clickhouse).args(["migrate", "--no-tables"]).output().expect("the binary starts");
+    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    source_topics(&kafka, 1);
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut said = Vec::new();
+    for (name, rule, wanted) in [
+        ("newer", "success_ratio.sql", "the rule set was written to the log"),
+        ("older", "operations_all.sql", "newer than these files"),
+    ] {
+        let rules = folder.path().join(name);
+        std::fs::create_dir(&rules).expect("a folder");
+        let text = std::fs::read(format!("tests/end_to_end/rules/{rule}")).expect("the rule is there");
+        std::fs::write(rules.join(rule), text).expect("written");
+        if name == "older" {
+            let file = std::fs::File::options().append(true).open(rules.join(rule)).expect("the rule");
+            file.set_modified(std::time::UNIX_EPOCH).expect("a time");
+        }
+        let log = folder.path().join(format!("{name}.log"));
+        let mut running = command(&kafka, &clickhouse);
+        running.arg("run").env("TIERWATCH__RULES__PATH", &rules).env("TIERWATCH__STORE__KIND", "none");
+        let file = std::fs::File::create(&log).expect("the log can be written");
+        let mut process = running.stdout(Stdio::null()).stderr(file).spawn().expect("the binary starts");
+        wait_for(wanted, &[&log], Duration::from_secs(60), || {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            (!text.contains(wanted)).then(|| "not yet".to_owned())
+        });
+        process.kill().expect("it runs");
+        process.wait().expect("it ends");
+        said.push(std::fs::read_to_string(&log).unwrap_or_default());
+    }
+    assert!(!said[1].contains("was written to the log"), "{}", said[1]);
+}

@@ -63,7 +63,7 @@ fn set(rules: Vec<Arc<diagnostics::Source>>) -> RuleSet {
 }
 
 fn announce(number: u64, set: &RuleSet) -> Vec<u8> {
-    let record = RuleSetRecord::new(number, &set.hash, None, 1, 0, set.settings, &set.files);
+    let record = RuleSetRecord::new(number, &set.hash, None, 1, (0, 0), set.settings, &set.files);
     Record::RuleSet(record).encode().expect("it encodes")
 }
 

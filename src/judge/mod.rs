@@ -29,7 +29,7 @@ use self::{
     chain::Chain,
     output::{Notice, Output},
     panes::PaneStore,
-    series::{Identity, SeriesState},
+    series::{Happened, Identity, SeriesState},
 };
 use crate::{
     fold::accumulate::{FoldPlan, aggregate_fingerprint, conform},
@@ -179,7 +179,10 @@ impl Judge {
                     None => self.remove(rule, mode, out),
                     Some(new) if new.version != rule.version => {
                         if let Some(state) = self.states.get_mut(&rule.header.name) {
-                            state.fenced = None;
+                            if let (Some(reason), Mode::Live) = (state.fenced.take(), mode) {
+                                let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
+                                out.push(windows::fenced(rule, self.partition, end, &reason, Happened::Resolved));
+                            }
                             // Another slide has other window ends.
                             state.next_end =
                                 state.next_end.map(|end| first_end_after(end - rule.slide_ms, new.slide_ms));
@@ -351,7 +354,7 @@ impl Judge {
                             rule: rule.header.name.clone(),
                             reason: reason.clone(),
                         }));
-                        windows::fenced(rule, end, &reason, out);
+                        out.push(windows::fenced(rule, self.partition, end, &reason, Happened::Opened));
                         state.fenced = Some(reason);
                     }
                 }

@@ -468,25 +468,36 @@ pub(super) fn breach(
     })));
 }
 
-/// The built-in technical breach about a rule that failed.
-pub(super) fn fenced(rule: &Rule, end: Millis, reason: &str, out: &mut Vec<Output>) {
+/// The built-in technical breach about a rule that failed in one partition: opened when it is fenced off, resolved when
+/// it has changed.
+pub(super) fn fenced(rule: &Rule, partition: i32, end: Millis, reason: &str, happened: Happened) -> Output {
     let name = "tierwatch_rule_fenced";
-    let series = json!({ "rule": rule.header.name });
-    let episode = hash(&format!("{name}\u{1f}{series}\u{1f}{end}"));
-    out.push(Output::Breach(Box::new(BreachEvent {
-        happened: Happened::Opened,
-        id: hash(&format!("{episode}\u{1f}1")),
+    let series =
+        BTreeMap::from([("rule".to_owned(), json!(rule.header.name)), ("partition".to_owned(), json!(partition))]);
+    // The version, not the window, tells one failure from the next: a replay may find it at another window.
+    let episode = hash(&format!("{name}\u{1f}{}\u{1f}{}", canonical(series.clone()), rule.version));
+    let open = happened == Happened::Opened;
+    let ordinal = if open { 1 } else { 2 };
+    let levels = if open { (Level::Critical, Level::Healthy) } else { (Level::Healthy, Level::Critical) };
+    let summary = if open {
+        format!("{} is not evaluated until it changes: {reason}", rule.header.name)
+    } else {
+        format!("{} has changed and is evaluated again", rule.header.name)
+    };
+    Output::Breach(Box::new(BreachEvent {
+        happened,
+        id: hash(&format!("{episode}\u{1f}{ordinal}")),
         episode,
-        ordinal: 1,
+        ordinal,
         rule: name.into(),
         rule_version: rule.version.clone(),
         title: "A rule failed and is fenced off".into(),
         tier: "data".into(),
         kind: "technical".into(),
         owner: rule.header.owner.clone(),
-        series: BTreeMap::from([("rule".into(), json!(rule.header.name))]),
-        level: Level::Critical,
-        previous_level: Level::Healthy,
+        series,
+        level: levels.0,
+        previous_level: levels.1,
         value: None,
         unit: String::new(),
         limit: String::new(),
@@ -496,10 +507,10 @@ pub(super) fn fenced(rule: &Rule, end: Millis, reason: &str, out: &mut Vec<Outpu
         since: rfc3339(end),
         opened_at: rfc3339(end),
         reason: reason.into(),
-        summary: format!("{} is not evaluated until it changes: {reason}", rule.header.name),
+        summary,
         description: String::new(),
         runbook_url: rule.header.annotations.runbook_url.clone(),
         labels: BTreeMap::new(),
         measures: BTreeMap::new(),
-    })));
+    }))
 }

@@ -88,7 +88,15 @@ pub fn make(client: &ClientConfig, topics: &config::Topics) -> Result<Vec<String
             Err((name, error)) => return Err(Error::Admin(format!("{name}: {error}"))),
         }
     }
-    check(client, topics)?;
+    // Brokers learn of new topics one after the other.
+    let mut tries = 0;
+    while let Err(error) = check(client, topics) {
+        if !matches!(error, Error::NoTopic(_)) || tries >= 50 {
+            return Err(error);
+        }
+        tries += 1;
+        std::thread::sleep(Duration::from_millis(200));
+    }
     Ok(made)
 }
 

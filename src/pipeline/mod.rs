@@ -98,6 +98,11 @@ pub enum Error {
     /// The asynchronous runtime.
     #[error("the asynchronous runtime cannot be started: {0}")]
     Runtime(std::io::Error),
+    /// The rule set in force cannot be run here.
+    #[error(
+        "the rule set in force ({0}) is newer than these files, and this binary cannot run it: upgrade this instance, or write the rules anew"
+    )]
+    NewerRules(String),
     /// A stage ended with a bug.
     #[error("stage {0} ended unexpectedly; this is a bug, please report it with the log")]
     Panicked(&'static str),
@@ -112,7 +117,7 @@ pub fn run(context: &Context, stages: &BTreeSet<Stage>) -> Result<(), Error> {
     kafka::topics::check(&context.client, &context.config.topics)?;
     let mut context = context.clone();
     if stages.contains(&Stage::Fold) {
-        context.began_ms = rules::announce(&context)?;
+        rules::announce(&mut context)?;
     }
     let first: Arc<Mutex<Option<Error>>> = Arc::default();
     let mut threads = Vec::new();
