@@ -113,6 +113,11 @@ fn events(start: i64) -> Vec<Sent> {
         };
         sent.push(Sent { table, partition: i32::try_from(numbers.next(4)).unwrap(), payload, garbage });
     }
+    // Five megabytes, nothing at all, and a thousand levels of nesting.
+    for payload in ["x".repeat(5 << 20), String::new(), format!("{{\"x\":{}", "[".repeat(1000))] {
+        let at = sent.len() / 2;
+        sent.insert(at, Sent { table: 0, partition: 1, payload, garbage: true });
+    }
     sent
 }
 
@@ -168,6 +173,7 @@ pub(crate) fn source_topics(kafka: &Kafka, partitions: i32) -> ClientConfig {
     let client = ClientConfig::new()
         .set("bootstrap.servers", &kafka.brokers)
         .set("queue.buffering.max.messages", "500000")
+        .set("message.max.bytes", "10000000")
         .clone();
     let admin: AdminClient<DefaultClientContext> = client.create().expect("an admin client");
     let topics: Vec<NewTopic<'_>> =
@@ -462,6 +468,18 @@ fn every_reading_equals_the_batch_query_and_each_alert_is_there_once_though_an_i
     let letters = read_all(&kafka.brokers, "tierwatch.dead-letters", 1);
     let origins: BTreeSet<&String> = letters.iter().map(|(headers, _)| &headers["tierwatch_id"]).collect();
     assert_eq!((origins.len(), letters.len()), (garbage, garbage), "each broken event is there once");
-    assert!(letters.iter().all(|(headers, value)| !headers["tierwatch_reason"].is_empty() && !value.is_empty()));
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for (headers, value) in &letters {
+        *reasons.entry(headers["tierwatch_reason"].as_str()).or_default() += 1;
+        // What was too large is cut, and told by its length and hash.
+        let cut = headers.contains_key("tierwatch_sha256");
+        assert!(cut == (headers["tierwatch_bytes"] != value.len().to_string()), "{headers:?}");
+    }
+    for (reason, count) in [("too_large", 1), ("empty_value", 1), ("nested_too_deep", 1)] {
+        assert_eq!(reasons.get(reason), Some(&count), "{reasons:?}");
+    }
+    for reason in ["broken_json", "missing_event_time", "absurd_event_time", "wrong_type"] {
+        assert!(reasons.contains_key(reason), "{reason} in {reasons:?}");
+    }
     drop(other);
 }

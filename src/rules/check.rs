@@ -346,6 +346,18 @@ pub fn levels(header: &Header, bands: Option<&Bands>, parsed: &sql::Parsed, sour
     found
 }
 
+/// Fields that a later version will act on: better said than silently passed over.
+pub fn without_effect(header: &Header, source: &Arc<Source>) -> Vec<Diagnostic> {
+    let one = |(field, place): &(&'static str, Range<usize>)| {
+        let hint = match *field {
+            "expect" => "series are known from their traffic; one that never spoke is not missed yet",
+            _ => "breach events carry the measures and labels of the reading; select what helps",
+        };
+        Diagnostic::warning("without-effect", source, place.clone(), format!("`{field}` has no effect yet"), hint)
+    };
+    header.without_effect.iter().map(one).collect()
+}
+
 /// A breach that nobody owns, or that nobody knows how to mend.
 pub fn people(header: &Header, source: &Arc<Source>) -> Vec<Diagnostic> {
     let name = source.text.find("name:").map_or(0..0, |at| at..at + 5);

@@ -130,6 +130,8 @@ pub struct Header {
     pub annotations: Annotations,
     /// Evaluates, stores and shows, but does not alert.
     pub shadow: bool,
+    /// Fields that are read but do nothing yet, and where they stand.
+    pub without_effect: Vec<(&'static str, Range<usize>)>,
 }
 
 /// A rule file parted into its header and where its SQL begins.
@@ -167,6 +169,7 @@ struct Raw {
     #[serde(default)]
     annotations: Annotations,
     mode: Option<Mode>,
+    diagnose: Option<Spanned<serde::de::IgnoredAny>>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq)]
@@ -196,6 +199,7 @@ enum Spans {
 struct RawNoData {
     #[serde(rename = "as", default)]
     silence: Silence,
+    expect: Option<Spanned<String>>,
     after: Option<Spanned<String>>,
     forget: Option<Spanned<String>>,
 }
@@ -315,7 +319,10 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize) -> Result<RuleText, V
     }
     let keep_firing_ms = raw.keep_firing_for.as_ref().map_or(0, &mut read);
     let repeat_ms = raw.repeat_interval.as_ref().map(&mut read);
-    let no_data = raw.no_data.unwrap_or(RawNoData { silence: Silence::Hold, after: None, forget: None });
+    let no_data = raw.no_data.unwrap_or(RawNoData { silence: Silence::Hold, expect: None, after: None, forget: None });
+    let mut without_effect = Vec::new();
+    without_effect.extend(no_data.expect.as_ref().map(|expect| ("expect", text_span(source, expect))));
+    without_effect.extend(raw.diagnose.as_ref().map(|diagnose| ("diagnose", span_of(source, diagnose))));
     let no_data = NoData {
         silence: no_data.silence,
         after_ms: no_data.after.as_ref().map_or(5 * 60 * 1000, &mut read),
@@ -395,6 +402,7 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize) -> Result<RuleText, V
         repeat_ms,
         annotations: raw.annotations,
         shadow: raw.mode == Some(Mode::Shadow),
+        without_effect,
     };
     Ok(RuleText { header, sql_start })
 }

@@ -235,6 +235,7 @@ pub fn compile_rule(source: &Arc<Source>, catalog: &Arc<Catalog>) -> Result<(Rul
     let bands = Bands::new(&texts);
     problems.extend(check::levels(&header, bands.as_ref(), &parsed, source));
     problems.extend(check::people(&header, source));
+    problems.extend(check::without_effect(&header, source));
     problems.extend(template::check(&header, &output, source));
     if RuleSet::broken(&problems) {
         return Err(problems);

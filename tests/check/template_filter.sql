@@ -1,0 +1,12 @@
+/*
+name: template_filter
+title: A filter that is not there
+tier: network
+unit: count
+owner: platform
+levels: {warning: value > 100}
+annotations: {summary: "{{ service }}: {{ value | pct }}", runbook_url: "https://runbooks.example/x"}
+*/
+SELECT service, count(*) AS value
+FROM hop(requests, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')
+GROUP BY service
