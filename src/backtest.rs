@@ -148,7 +148,7 @@ pub fn run(
     }
     play.flush(Millis::MAX, &mut emit);
     for (fold, reason) in play.folder.failed() {
-        let users = set.rules.iter().filter(|rule| rule.folds.iter().any(|used| used.spec.fingerprint() == fold));
+        let users = set.rules.iter().filter(|rule| rule.folds.iter().any(|used| used.ids.fold == fold));
         play.summary.fenced.extend(users.map(|rule| (rule.header.name.clone(), reason.clone())));
     }
     play.summary.late = play.judge.late().into_iter().map(|(rule, late)| (rule.to_owned(), late)).collect();

@@ -101,7 +101,7 @@ fn explain(rule: &Rule, set: &RuleSet) -> anyhow::Result<()> {
         let ago = if fold.hop.ago_ms > 0 { format!(", {} ago", time::span(fold.hop.ago_ms)) } else { String::new() };
         print(&format!(
             "  {} over {}: windows of {}{ago}, panes of {}",
-            spec.fingerprint(),
+            fold.ids.fold,
             spec.table.name,
             time::span(fold.hop.size_ms),
             time::span(spec.pane_ms)
@@ -121,8 +121,7 @@ fn explain(rule: &Rule, set: &RuleSet) -> anyhow::Result<()> {
             .rules
             .iter()
             .filter(|other| {
-                other.header.name != rule.header.name
-                    && other.folds.iter().any(|other| other.spec.fingerprint() == spec.fingerprint())
+                other.header.name != rule.header.name && other.folds.iter().any(|other| other.ids.fold == fold.ids.fold)
             })
             .map(|other| other.header.name.as_str())
             .collect();

@@ -26,10 +26,7 @@ use datafusion::{
 
 use crate::{
     panes::{Millis, pane_start},
-    rules::{
-        hash,
-        plan::{FoldSpec, aggregate_name},
-    },
+    rules::plan::{FoldIds, FoldSpec},
 };
 
 /// A fold made ready to run over batches of one schema.
@@ -59,14 +56,10 @@ struct Computed {
     state: std::ops::Range<usize>,
 }
 
-/// The fingerprint of an aggregate within its fold.
-pub fn aggregate_fingerprint(aggregate: &datafusion::logical_expr::Expr) -> String {
-    hash(&aggregate_name(aggregate))
-}
-
 impl FoldPlan {
     /// Plans a fold over batches of `schema`, which has at least the columns that the fold reads.
     pub fn new(spec: &FoldSpec, schema: &SchemaRef) -> Result<Self> {
+        let ids = FoldIds::new(spec);
         let named = DFSchema::try_from(schema.as_ref().clone())?;
         let props = ExecutionProps::new();
         let context = PhysicalPlanningContext::default();
@@ -85,8 +78,8 @@ impl FoldPlan {
             computed.push(Computed { function, filter, state: start..fields.len() });
         }
         Ok(Self {
-            fingerprint: spec.fingerprint(),
-            aggregates: spec.aggregates.iter().map(aggregate_fingerprint).collect(),
+            fingerprint: ids.fold,
+            aggregates: ids.aggregates,
             pane_ms: spec.pane_ms,
             spread: spec.spread.clone(),
             states: Arc::new(Schema::new(fields)),

@@ -167,14 +167,13 @@ impl Chain {
     }
 
     /// Since when a fold has every event of a table in the given aggregates; `None` while that is not known.
-    pub fn whole_since(&self, table: &str, fold: &str, aggregates: impl Iterator<Item = String>) -> Option<Millis> {
+    pub fn whole_since(&self, table: &str, fold: &str, aggregates: &[String]) -> Option<Millis> {
         let count = *self.counts.get(table)?;
         let partitions = self.tables.get(table)?;
-        let wanted: Vec<String> = aggregates.chain([String::new()]).collect();
         let mut latest = Millis::MIN;
         for partition in 0..count {
             let since = partitions.get(&partition)?.whole_since.get(fold)?;
-            for aggregate in &wanted {
+            for aggregate in aggregates.iter().map(String::as_str).chain([""]) {
                 latest = latest.max(*since.get(aggregate)?);
             }
         }
@@ -269,8 +268,8 @@ mod tests {
         let mut chain = Chain::default();
         accept(&mut chain, &section(0, 0, 5, Some(100), None), 1000);
         accept(&mut chain, &section(1, 7, 9, Some(120), None), 1000);
-        assert_eq!(chain.whole_since("t", "f", std::iter::empty()), Some(125));
-        assert_eq!(chain.whole_since("t", "g", std::iter::empty()), None);
+        assert_eq!(chain.whole_since("t", "f", &[]), Some(125));
+        assert_eq!(chain.whole_since("t", "g", &[]), None);
     }
 
     #[test]

@@ -32,7 +32,7 @@ use self::{
     series::{Happened, Identity, SeriesState},
 };
 use crate::{
-    fold::accumulate::{FoldPlan, aggregate_fingerprint, conform},
+    fold::accumulate::{FoldPlan, conform},
     panes::{Millis, first_end_after, last_end_until},
     partial::{Partials, Record, RuleSetRecord, Section, Sections},
     position::Link,
@@ -276,7 +276,7 @@ impl Judge {
             .rules
             .iter()
             .flat_map(|rule| {
-                rule.folds.iter().filter(|fold| fold.spec.fingerprint() == partials.fold).map(move |fold| (rule, fold))
+                rule.folds.iter().filter(|fold| fold.ids.fold == partials.fold).map(move |fold| (rule, fold))
             })
             .filter_map(|(rule, fold)| {
                 let next = self.states.get(&rule.header.name)?.next_end?;
@@ -284,12 +284,8 @@ impl Judge {
                 Some((rule, next - fold.hop.reach_ms(), fold.hop.window(next - rule.slide_ms).1))
             })
             .collect();
-        let everybody = active
-            .set
-            .rules
-            .iter()
-            .filter(|rule| rule.folds.iter().any(|fold| fold.spec.fingerprint() == partials.fold))
-            .count();
+        let everybody =
+            active.set.rules.iter().filter(|rule| rule.folds.iter().any(|fold| fold.ids.fold == partials.fold)).count();
         let kept = if users.len() < everybody {
             Millis::MIN
         } else {
@@ -324,7 +320,7 @@ impl Judge {
             let state = self.states.entry(rule.header.name.clone()).or_default();
             if state.next_end.is_none() {
                 let first = rule.folds.iter().filter_map(|fold| {
-                    let pane = self.panes.get(&fold.spec.fingerprint())?.first()?;
+                    let pane = self.panes.get(&fold.ids.fold)?.first()?;
                     Some(first_end_after(pane + fold.hop.ago_ms, fold.hop.slide_ms))
                 });
                 let Some(first) = first.min() else { continue };
@@ -341,10 +337,9 @@ impl Judge {
                 if mode == Mode::Live && state.fenced.is_none() {
                     let whole = rule.folds.iter().all(|fold| {
                         let (start, _) = fold.hop.window(end);
-                        let fingerprint = fold.spec.fingerprint();
-                        let aggregates = fold.spec.aggregates.iter().map(aggregate_fingerprint);
-                        let since = self.chain.whole_since(&fold.spec.table.name, &fingerprint, aggregates);
-                        let kept = self.panes.get(&fingerprint).map(PaneStore::kept_since);
+                        let fingerprint = &fold.ids.fold;
+                        let since = self.chain.whole_since(&fold.spec.table.name, fingerprint, &fold.ids.aggregates);
+                        let kept = self.panes.get(fingerprint).map(PaneStore::kept_since);
                         since.is_some_and(|since| since <= start) && kept.is_some_and(|kept| kept <= start)
                     });
                     let changed = &mut self.changed;
@@ -371,7 +366,7 @@ impl Judge {
         for (fingerprint, store) in &mut self.panes {
             let mut until = Some(Millis::MAX);
             for rule in &active.set.rules {
-                for fold in rule.folds.iter().filter(|fold| fold.spec.fingerprint() == *fingerprint) {
+                for fold in rule.folds.iter().filter(|fold| fold.ids.fold == *fingerprint) {
                     let next = self.states.get(&rule.header.name).and_then(|state| state.next_end);
                     until = until.zip(next).map(|(until, next)| until.min(next - fold.hop.reach_ms()));
                 }

@@ -24,7 +24,7 @@ use super::{
     series::{Change, Happened, Identity},
 };
 use crate::{
-    fold::accumulate::{aggregate_fingerprint, finish, finish_nothing},
+    fold::accumulate::{finish, finish_nothing},
     panes::Millis,
     rules::{Rule, hash, header::Silence, levels::Level, plan::FoldUse, template},
     time::rfc3339,
@@ -42,7 +42,7 @@ pub(super) fn evaluate(
 ) -> Result<()> {
     let nothing = rule.folds.iter().all(|fold| {
         let (from, to) = fold.hop.window(end);
-        stores.get(&fold.spec.fingerprint()).is_none_or(|store| store.is_empty(from, to))
+        stores.get(&fold.ids.fold).is_none_or(|store| store.is_empty(from, to))
     });
     if nothing && rule.spread && rule.header.no_data.silence != Silence::Zero {
         // No states, no rows: only silence is to be noticed.
@@ -167,13 +167,12 @@ fn result(
     stores: &BTreeMap<String, PaneStore>,
     state: &RuleState,
 ) -> Result<(RecordBatch, BTreeSet<Arc<str>>)> {
-    let fingerprint = fold.spec.fingerprint();
-    let Some(store) = stores.get(&fingerprint) else { return exec_err!("the fold {fingerprint} is not there") };
+    let fingerprint = &fold.ids.fold;
+    let Some(store) = stores.get(fingerprint) else { return exec_err!("the fold {fingerprint} is not there") };
     let plan = store.plan();
     let mut aggregates = Vec::new();
-    for aggregate in &fold.spec.aggregates {
-        let wanted = aggregate_fingerprint(aggregate);
-        match plan.aggregates.iter().position(|known| *known == wanted) {
+    for (aggregate, wanted) in fold.spec.aggregates.iter().zip(&fold.ids.aggregates) {
+        match plan.aggregates.iter().position(|known| known == wanted) {
             Some(at) => aggregates.push(at),
             None => return exec_err!("the fold {fingerprint} does not compute {aggregate}"),
         }

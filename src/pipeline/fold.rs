@@ -105,7 +105,7 @@ pub(super) fn run(context: &Context) -> Result<(), Error> {
             failures = failed.len();
             for rule in &context.set.rules {
                 for fold in &rule.folds {
-                    if let Some(reason) = failed.get(&fold.spec.fingerprint()) {
+                    if let Some(reason) = failed.get(&fold.ids.fold) {
                         tracing::error!(
                             rule = rule.header.name,
                             reason,

@@ -285,6 +285,7 @@ fn spread(cut: &mut plan::Cut, output: &Output) -> bool {
     if any {
         for (fold, spread) in cut.folds.iter_mut().zip(by_fold) {
             fold.spec.spread = spread;
+            fold.ids = plan::FoldIds::new(&fold.spec);
         }
     }
     any

@@ -71,11 +71,30 @@ pub fn aggregate_name(aggregate: &Expr) -> String {
     aggregate.to_string()
 }
 
+/// What a fold and its aggregates are known by, made once: it is asked for with every section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoldIds {
+    /// The fold's fingerprint.
+    pub fold: String,
+    /// The fingerprints of its aggregates, in their order.
+    pub aggregates: Vec<String>,
+}
+
+impl FoldIds {
+    /// The ids of a fold.
+    pub fn new(spec: &FoldSpec) -> Self {
+        let id = |aggregate: &Expr| super::hash(&aggregate_name(aggregate));
+        Self { fold: spec.fingerprint(), aggregates: spec.aggregates.iter().map(id).collect() }
+    }
+}
+
 /// One use of a fold by a rule: the fold with the aggregates this rule asks for, and the window.
 #[derive(Debug, Clone)]
 pub struct FoldUse {
     /// The fold.
     pub spec: FoldSpec,
+    /// The fold's fingerprint, and those of the aggregates; known once the spread is.
+    pub ids: FoldIds,
     /// The window that is put together from its panes.
     pub hop: Hop,
     /// The finished result, as the rest of the plan scans it: keys, then aggregates.
@@ -308,7 +327,8 @@ impl Cutter<'_> {
             spread: Vec::new(),
         };
         let result: SchemaRef = Arc::new(Schema::new(result.collect::<Vec<_>>()));
-        Ok(Some(FoldUse { zero_keys: Vec::new(), cell: ResultCell::new(Arc::clone(&result)), result, spec, hop }))
+        let ids = FoldIds::new(&spec);
+        Ok(Some(FoldUse { ids, zero_keys: Vec::new(), cell: ResultCell::new(Arc::clone(&result)), result, spec, hop }))
     }
 
     fn check_aggregate(&mut self, written: &Expr, resolved: &Expr) {
@@ -572,7 +592,7 @@ pub fn share<'a>(uses: impl IntoIterator<Item = &'a FoldUse>) -> BTreeMap<String
     let mut shared: BTreeMap<String, FoldSpec> = BTreeMap::new();
     for fold in uses {
         let spec = shared
-            .entry(fold.spec.fingerprint())
+            .entry(fold.ids.fold.clone())
             .or_insert_with(|| FoldSpec { aggregates: Vec::new(), ..fold.spec.clone() });
         for aggregate in &fold.spec.aggregates {
             if !spec.aggregates.iter().any(|known| aggregate_name(known) == aggregate_name(aggregate)) {
