@@ -14,7 +14,7 @@ use datafusion::{
 
 use super::{
     Output,
-    diagnostics::{Diagnostic, Source, did_you_mean, word_at},
+    diagnostics::{Diagnostic, Source, did_you_mean},
     header::Header,
     levels::{Bands, Level},
     plan::Cut,
@@ -22,15 +22,10 @@ use super::{
 };
 use crate::{panes::gcd, time};
 
-fn sql_place(source: &Source, sql_start: usize) -> Range<usize> {
-    let text = &source.text[sql_start..];
-    word_at(&source.text, sql_start + (text.len() - text.trim_start().len()))
-}
-
 /// The place of a word in the SQL, else its beginning.
 fn find(source: &Source, sql_start: usize, word: &str) -> Range<usize> {
     let found = source.text[sql_start..].find(word).map(|at| sql_start + at..sql_start + at + word.len());
-    found.unwrap_or_else(|| sql_place(source, sql_start))
+    found.unwrap_or_else(|| source.first_word(sql_start))
 }
 
 /// The slides of several windows must divide each other, so that each window ends where the rule is evaluated.
@@ -102,7 +97,7 @@ pub fn output(
         None => problems.push(Diagnostic::error(
             "no-value",
             source,
-            sql_place(source, sql_start),
+            source.first_word(sql_start),
             "no output column is called `value`",
             {
                 let hint = did_you_mean("value", names.iter().map(String::as_str));
@@ -143,7 +138,7 @@ pub fn output(
                 problems.push(Diagnostic::error(
                     "no-key",
                     source,
-                    sql_place(source, sql_start),
+                    source.first_word(sql_start),
                     "nothing says which columns name a series: there is no outer GROUP BY",
                     "add `key: [service]` to the header, with the columns that are unique together",
                 ));

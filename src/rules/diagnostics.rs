@@ -27,6 +27,23 @@ pub struct Source {
     pub text: String,
 }
 
+impl Source {
+    /// The place of the first word from a byte on: where a statement begins.
+    pub fn first_word(&self, from: usize) -> Range<usize> {
+        let text = self.text.get(from..).unwrap_or_default();
+        word_at(&self.text, from + (text.len() - text.trim_start().len()))
+    }
+
+    /// The place between two lines and columns, both from 1; a word where they are the same.
+    pub fn between(&self, start: (u64, u64), end: (u64, u64)) -> Range<usize> {
+        let at = |(line, column): (u64, u64)| {
+            offset(&self.text, usize::try_from(line).unwrap_or(1), usize::try_from(column).unwrap_or(1))
+        };
+        let (start, end) = (at(start), at(end));
+        if start < end { start..end } else { word_at(&self.text, start) }
+    }
+}
+
 /// One finding in one file.
 #[derive(Debug, Clone)]
 pub struct Diagnostic {

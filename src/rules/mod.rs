@@ -11,6 +11,7 @@ pub mod functions;
 pub mod header;
 pub mod levels;
 pub mod plan;
+pub mod planner;
 pub mod rest;
 pub mod session;
 pub mod sql;
@@ -210,13 +211,13 @@ pub fn compile_rule(source: &Arc<Source>, catalog: &Arc<Catalog>) -> Result<(Rul
         }
     };
     let parsed = sql::parse(source, sql_start)?;
-    let mut problems = plan::refused_joins(&parsed, source);
+    let mut problems = planner::refused_joins(&parsed, source);
     problems.extend(check::slides(&parsed, source, sql_start));
     if !problems.is_empty() {
         return Err(problems);
     }
     let planning =
-        |error: &datafusion::common::DataFusionError| vec![plan::planning_problem(error, source, sql_start, catalog)];
+        |error: &datafusion::common::DataFusionError| vec![planner::problem(error, source, sql_start, catalog)];
     let cell = WindowCell::default();
     let state = session::session(catalog, Arc::new(session::ToBeCut), &cell).map_err(|error| planning(&error))?;
     let statement = datafusion::sql::parser::Statement::Statement(Box::new(parsed.statement.clone()));

@@ -13,7 +13,7 @@ use std::{
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::{
     common::{
-        Column, DFSchemaRef, DataFusionError, Result,
+        Column, DFSchemaRef, Result,
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     datasource::provider_as_source,
@@ -26,7 +26,6 @@ use super::{
     functions::WINDOW_AT,
     rest::ResultCell,
     session::as_hop,
-    sql,
 };
 use crate::panes::Hop;
 
@@ -167,9 +166,7 @@ struct Cutter<'a> {
 
 impl Cutter<'_> {
     fn whole(&self) -> Range<usize> {
-        let text = &self.source.text[self.sql_start..];
-        let start = self.sql_start + (text.len() - text.trim_start().len());
-        super::diagnostics::word_at(&self.source.text, start)
+        self.source.first_word(self.sql_start)
     }
 
     fn problem(&mut self, code: &'static str, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
@@ -188,15 +185,8 @@ impl Cutter<'_> {
             Ok(TreeNodeRecursion::Continue)
         })
         .ok();
-        found.map_or_else(
-            || self.whole(),
-            |span| {
-                let line = |n: u64| usize::try_from(n).unwrap_or(1);
-                let text = &self.source.text;
-                let at = super::diagnostics::offset(text, line(span.start.line), line(span.start.column));
-                at..super::diagnostics::offset(text, line(span.end.line), line(span.end.column)).max(at)
-            },
-        )
+        let at = |location: datafusion::common::Location| (location.line, location.column);
+        found.map_or_else(|| self.whole(), |span| self.source.between(at(span.start), at(span.end)))
     }
 
     fn refuse_volatile(&mut self, plan: &LogicalPlan) {
@@ -602,102 +592,4 @@ pub fn share<'a>(uses: impl IntoIterator<Item = &'a FoldUse>) -> BTreeMap<String
         spec.aggregates.sort_by_key(aggregate_name);
     }
     shared
-}
-
-/// What the planner says about a mistake, at its place.
-pub fn planning_problem(
-    error: &DataFusionError,
-    source: &Arc<Source>,
-    sql_start: usize,
-    catalog: &super::catalog::Catalog,
-) -> Diagnostic {
-    let cutter = Cutter { source, sql_start, folds: Vec::new(), problems: Vec::new() };
-    let diagnostic = error.diagnostic();
-    let span = diagnostic.and_then(|diagnostic| diagnostic.span);
-    let mut message = error.strip_backtrace();
-    for prefix in [
-        "Error during planning: ",
-        "Schema error: ",
-        "SQL error: ",
-        "type_coercion\ncaused by\n",
-        "This feature is not implemented: ",
-    ] {
-        message = message.trim_start_matches(prefix).to_owned();
-    }
-    let message = message.split("Valid fields are").next().unwrap_or(&message).trim_end().to_owned();
-    let mut place = span.map(|span| {
-        let number = |n: u64| usize::try_from(n).unwrap_or(1);
-        let text = &source.text;
-        let at = super::diagnostics::offset(text, number(span.start.line), number(span.start.column));
-        let end = super::diagnostics::offset(text, number(span.end.line), number(span.end.column));
-        if end > at { at..end } else { super::diagnostics::word_at(text, at) }
-    });
-    let mut hint = diagnostic
-        .map(|d| d.helps.iter().chain([]).map(|help| help.message.clone()).collect::<Vec<_>>().join("; "))
-        .unwrap_or_default();
-    // A name in quotes or backticks that stands in the SQL is the best place there is.
-    let named = message.split(['`', '\'', '"']).nth(1).map(|name| name.rsplit('.').next().unwrap_or(name).to_owned());
-    if let Some(named) = named.filter(|name| !name.is_empty()) {
-        if place.is_none()
-            && let Some(at) = source.text[sql_start..].find(&named)
-        {
-            place = Some(sql_start + at..sql_start + at + named.len());
-        }
-        if hint.is_empty() {
-            let columns =
-                catalog.tables.values().flat_map(|table| table.columns.iter().map(|column| column.name.as_str()));
-            hint = super::diagnostics::did_you_mean(&named, columns.chain(catalog.tables.keys().map(String::as_str)));
-        }
-    }
-    // The hint says it, and better.
-    let message =
-        if hint.is_empty() { message } else { message.split(" Did you mean").next().unwrap_or(&message).to_owned() };
-    if let Some(wrong) = message.strip_prefix("Invalid function '").and_then(|rest| rest.split('\'').next()) {
-        const USUAL: [&str; 17] = [
-            "count",
-            "sum",
-            "avg",
-            "min",
-            "max",
-            "approx_percentile_cont",
-            "approx_distinct",
-            "bool_and",
-            "bool_or",
-            "ratio",
-            "coalesce",
-            "least",
-            "greatest",
-            "abs",
-            "round",
-            "percentile_cont",
-            "nullif",
-        ];
-        hint = super::diagnostics::did_you_mean(wrong, USUAL);
-    }
-    let message = message.lines().next().unwrap_or_default().trim_end_matches('.').replace("datafusion.public.", "");
-    if let Some(wrong) = message.strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found")) {
-        hint = super::diagnostics::did_you_mean(wrong, catalog.references.keys().map(String::as_str));
-    }
-    let code = if message.contains("No field named") {
-        "unknown-column"
-    } else if message.contains("no table") {
-        "unknown-table"
-    } else {
-        "plan"
-    };
-    Diagnostic::error(code, source, place.unwrap_or_else(|| cutter.whole()), message, hint)
-}
-
-/// The parts of a statement that DataFusion would answer wrongly.
-pub fn refused_joins(parsed: &sql::Parsed, source: &Arc<Source>) -> Vec<Diagnostic> {
-    let refuse = |span| {
-        Diagnostic::error(
-            "full-join-using",
-            source,
-            sql::place(source, span),
-            "FULL JOIN … USING loses the keys that only the right side has",
-            "write FULL JOIN … ON a.k = b.k and SELECT coalesce(a.k, b.k) AS k",
-        )
-    };
-    sql::full_joins_using(parsed).into_iter().map(refuse).collect()
 }

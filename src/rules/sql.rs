@@ -598,11 +598,8 @@ pub fn place(source: &Source, span: Span) -> Range<usize> {
     if span == Span::empty() {
         return 0..0;
     }
-    let at = |location: Location| {
-        offset(&source.text, usize::try_from(location.line).unwrap_or(1), usize::try_from(location.column).unwrap_or(1))
-    };
-    let (start, end) = (at(span.start), at(span.end));
-    if start < end { start..end } else { word_at(&source.text, start) }
+    let at = |location: Location| (location.line, location.column);
+    source.between(at(span.start), at(span.end))
 }
 
 /// The joins of a statement that DataFusion answers wrongly: FULL JOIN … USING loses the keys of the right side.
