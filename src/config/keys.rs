@@ -17,24 +17,8 @@ pub(super) fn in_section(key: &str) -> (&str, &str) {
 pub(super) fn nearest<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let mistakes = |candidate: &str| match in_section(candidate) {
         (_, name) if name == typed => 0,
-        _ => distance(typed, candidate),
+        _ => strsim::levenshtein(typed, candidate),
     };
     let nearest = candidates.map(|candidate| (mistakes(candidate), candidate)).min();
     nearest.filter(|(mistakes, _)| *mistakes <= 1 + typed.len() / 6).map(|(_, candidate)| candidate)
-}
-
-/// How many characters must be added, dropped or changed to turn one into the other (Levenshtein).
-pub(super) fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, c) in one.chars().enumerate() {
-        let mut next = vec![i + 1];
-        let mut left = i + 1;
-        for ((above, diagonal), d) in row.iter().skip(1).zip(&row).zip(&other) {
-            left = (left + 1).min(above + 1).min(diagonal + usize::from(c != *d));
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }

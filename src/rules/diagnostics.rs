@@ -153,7 +153,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let limit = word.chars().count().div_ceil(3);
     candidates
         .into_iter()
-        .map(|candidate| (datafusion::common::utils::datafusion_strsim::levenshtein(word, candidate), candidate))
+        .map(|candidate| (strsim::levenshtein(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min()
         .map(|(_, candidate)| candidate)
