@@ -1,6 +1,7 @@
 //! Tierwatch: a stream processor over Kafka that watches business and technical telemetry with SQL rules, within
 //! seconds and exactly once. `ARCHITECTURE.md` is the map; the modules below are in the order in which data flows.
 
+pub mod columns;
 pub mod panes;
 pub mod position;
 pub mod time;

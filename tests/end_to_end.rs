@@ -481,5 +481,18 @@ fn every_reading_equals_the_batch_query_and_each_alert_is_there_once_though_an_i
     for reason in ["broken_json", "missing_event_time", "absurd_event_time", "wrong_type"] {
         assert!(reasons.contains_key(reason), "{reason} in {reasons:?}");
     }
-    drop(other);
+    // A clean end takes no longer than an orchestrator waits.
+    let mut other = other;
+    let kill = Command::new("kill").args(["-TERM", &other.process.id().to_string()]).status().expect("kill is there");
+    assert!(kill.success());
+    let log = other.log.clone();
+    wait_for("a clean end", &[&log], Duration::from_secs(30), || {
+        match other.process.try_wait().expect("it can be asked") {
+            Some(status) => {
+                assert!(status.success(), "{status}");
+                None
+            }
+            None => Some("it runs".to_owned()),
+        }
+    });
 }

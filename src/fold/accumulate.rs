@@ -147,6 +147,11 @@ impl Accumulation {
         self.rows.len()
     }
 
+    /// About how many bytes the states take in memory.
+    pub fn bytes(&self) -> usize {
+        self.groups.size() + self.accumulators.iter().map(|accumulator| accumulator.size()).sum::<usize>()
+    }
+
     /// True where nothing was accumulated.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()

@@ -32,6 +32,9 @@ use crate::{
 /// A section closes when it holds this many states, so that none outgrows a record.
 const STATES_MAX: usize = 20_000;
 
+/// Or when they take about this many bytes in memory; written, they take less.
+const BYTES_MAX: usize = 16 << 20;
+
 /// A section with its states, not yet spread over partials partitions.
 #[derive(Debug)]
 pub struct Folded {
@@ -178,7 +181,9 @@ impl Folder {
             );
         }
         partition.open.range.end = next.max(partition.open.range.end);
-        if partition.open.accumulations.iter().map(Accumulation::len).sum::<usize>() > STATES_MAX {
+        let open = &partition.open.accumulations;
+        let states: usize = open.iter().map(Accumulation::len).sum();
+        if states > STATES_MAX || (states > 1_000 && open.iter().map(Accumulation::bytes).sum::<usize>() > BYTES_MAX) {
             out.push(partition.close(source, next, &intake.folds, &self.plans, &self.failed)?);
         }
         Ok(rejected)

@@ -3,17 +3,16 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
-    array::{
-        ArrayRef, BooleanArray, Float64Array, Float64Builder, Int32Array, Int64Array, MapBuilder, MapFieldNames,
-        RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray, UInt64Array,
-    },
+    array::{BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, UInt64Array},
     datatypes::{DataType, Field, Schema},
+    error::ArrowError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::series::Happened;
 use crate::{
+    columns::{block, number_maps, text_maps, texts, times},
     panes::Millis,
     rules::{Rule, levels::Level},
     time::{parse_rfc3339, rfc3339},
@@ -291,69 +290,38 @@ pub struct ReadingsHeader {
 }
 
 /// Readings as one Arrow block, as the store has them.
-pub fn readings_batch(readings: &[&Reading], partition: i32) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let text = |f: &dyn Fn(&Reading) -> String| -> ArrayRef {
-        Arc::new(readings.iter().map(|r| Some(f(r))).collect::<StringArray>())
+pub fn readings_batch(readings: &[&Reading], partition: i32) -> Result<RecordBatch, ArrowError> {
+    let text = |f: fn(&Reading) -> String| texts(readings.iter().map(|r| f(r)));
+    let time = |f: fn(&Reading) -> Millis| times(readings.iter().map(|r| f(r)));
+    let measures = |r: &&Reading| -> Vec<(String, f64)> {
+        r.measures.iter().filter_map(|(name, value)| Some((name.clone(), value.as_ref()?.as_f64()))).collect()
     };
-    let time = |f: &dyn Fn(&Reading) -> Millis| -> ArrayRef {
-        Arc::new(readings.iter().map(|r| Some(f(r))).collect::<TimestampMillisecondArray>().with_timezone("UTC"))
+    let labels = |r: &&Reading| -> Vec<(String, String)> {
+        r.labels.iter().filter_map(|(name, text)| Some((name.clone(), text.clone()?))).collect()
     };
-    let texts = |f: &dyn Fn(&Reading) -> Vec<(String, String)>| -> Result<ArrayRef, arrow::error::ArrowError> {
-        let mut map = MapBuilder::new(Some(map_names()), StringBuilder::new(), StringBuilder::new())
-            .with_values_field(Field::new("values", DataType::Utf8, false));
-        for reading in readings {
-            for (name, value) in f(reading) {
-                map.keys().append_value(name);
-                map.values().append_value(value);
-            }
-            map.append(true)?;
-        }
-        Ok(Arc::new(map.finish()))
-    };
-    let mut measures = MapBuilder::new(Some(map_names()), StringBuilder::new(), Float64Builder::new())
-        .with_values_field(Field::new("values", DataType::Float64, false));
-    for reading in readings {
-        for (name, value) in &reading.measures {
-            if let Some(value) = value {
-                measures.keys().append_value(name);
-                measures.values().append_value(value.as_f64());
-            }
-        }
-        measures.append(true)?;
-    }
-    let columns: Vec<(&str, ArrayRef)> = vec![
-        ("rule", text(&|r| r.rule.header.name.clone())),
-        ("rule_version", text(&|r| r.rule.version.clone())),
-        ("tier", text(&|r| r.rule.header.tier.name().into())),
-        ("kind", text(&|r| r.rule.header.tier.kind().into())),
-        ("series", text(&|r| r.series.to_string())),
-        ("series_columns", texts(&|r| r.columns.iter().map(|(name, value)| (name.clone(), plain(value))).collect())?),
-        ("window_start", time(&|r| r.window_start)),
-        ("window_end", time(&|r| r.window_end)),
+    let keys = |r: &&Reading| r.columns.iter().map(|(name, value)| (name.clone(), plain(value))).collect();
+    let partial = |r: &&Reading| Some(r.unjudged == Some("partial"));
+    block(vec![
+        ("rule", text(|r| r.rule.header.name.clone())),
+        ("rule_version", text(|r| r.rule.version.clone())),
+        ("tier", text(|r| r.rule.header.tier.name().into())),
+        ("kind", text(|r| r.rule.header.tier.kind().into())),
+        ("series", text(|r| r.series.to_string())),
+        ("series_columns", text_maps(readings.iter().map(keys))?),
+        ("window_start", time(|r| r.window_start)),
+        ("window_end", time(|r| r.window_end)),
         ("slide_ms", Arc::new(readings.iter().map(|r| Some(r.rule.slide_ms)).collect::<Int64Array>())),
         ("value", Arc::new(readings.iter().map(|r| r.value).collect::<Float64Array>())),
         ("samples", Arc::new(readings.iter().map(|r| r.samples).collect::<Int64Array>())),
-        ("level", text(&|r| r.level.map_or("", Level::name).into())),
-        ("state", text(&|r| r.state.name().into())),
-        ("unjudged", text(&|r| r.unjudged.unwrap_or_default().into())),
-        ("partial", Arc::new(readings.iter().map(|r| Some(r.unjudged == Some("partial"))).collect::<BooleanArray>())),
-        ("measures", Arc::new(measures.finish())),
-        (
-            "labels",
-            texts(&|r| r.labels.iter().filter_map(|(name, text)| Some((name.clone(), text.clone()?))).collect())?,
-        ),
-        ("unit", text(&|r| r.rule.header.unit.clone())),
+        ("level", text(|r| r.level.map_or("", Level::name).into())),
+        ("state", text(|r| r.state.name().into())),
+        ("unjudged", text(|r| r.unjudged.unwrap_or_default().into())),
+        ("partial", Arc::new(readings.iter().map(partial).collect::<BooleanArray>())),
+        ("measures", number_maps(readings.iter().map(measures))?),
+        ("labels", text_maps(readings.iter().map(labels))?),
+        ("unit", text(|r| r.rule.header.unit.clone())),
         ("partition", Arc::new(Int32Array::from(vec![partition; readings.len()]))),
-    ];
-    let fields: Vec<Field> = columns
-        .iter()
-        .map(|(name, array)| Field::new(*name, array.data_type().clone(), ["value", "samples"].contains(name)))
-        .collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, array)| array).collect())
-}
-
-fn map_names() -> MapFieldNames {
-    MapFieldNames { entry: "entries".into(), key: "keys".into(), value: "values".into() }
+    ])
 }
 
 /// A key's value as plain text.
@@ -365,7 +333,7 @@ pub fn plain(value: &Value) -> String {
 }
 
 /// A block with the log position as the version that replaces older rows.
-pub fn with_version(batch: &RecordBatch, version: u64) -> Result<RecordBatch, arrow::error::ArrowError> {
+pub fn with_version(batch: &RecordBatch, version: u64) -> Result<RecordBatch, ArrowError> {
     let mut fields: Vec<Arc<Field>> = batch.schema().fields().iter().cloned().collect();
     fields.push(Arc::new(Field::new("version", DataType::UInt64, false)));
     let mut columns = batch.columns().to_vec();

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How many events of one partition are taken at a time.
-const EVENTS_MAX: usize = 5_000;
+const EVENTS_MAX: usize = 2_000;
 /// How often quiet partitions are asked whether their end is still there.
 const ASK_END_MS: i64 = 1_000;
 

@@ -9,16 +9,13 @@ pub mod stage;
 use std::sync::Arc;
 
 use arrow::{
-    array::{
-        ArrayRef, Float64Array, Float64Builder, Int32Array, Int64Array, MapBuilder, MapFieldNames, RecordBatch,
-        StringArray, StringBuilder, TimestampMillisecondArray, UInt32Array, UInt64Array,
-    },
-    datatypes::{DataType, Field, Schema},
+    array::{Float64Array, Int32Array, Int64Array, RecordBatch, UInt32Array, UInt64Array},
     error::ArrowError,
 };
 
 use crate::{
-    judge::output::{BreachEvent, Measure, canonical, plain},
+    columns::{block, number_maps, text_maps, texts, times},
+    judge::output::{BreachEvent, canonical, plain},
     panes::Millis,
     time::parse_rfc3339,
 };
@@ -49,78 +46,44 @@ pub struct StoredProgress {
     pub version: u64,
 }
 
-fn times(values: impl Iterator<Item = Millis>) -> ArrayRef {
-    Arc::new(values.map(Some).collect::<TimestampMillisecondArray>().with_timezone("UTC"))
-}
-
-fn batch(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch, ArrowError> {
-    let fields: Vec<Field> = columns
-        .iter()
-        .map(|(name, array)| Field::new(*name, array.data_type().clone(), ["value", "samples"].contains(name)))
-        .collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, array)| array).collect())
-}
-
 /// Breach events as one block.
 pub fn breaches_batch(breaches: &[StoredBreach]) -> Result<RecordBatch, ArrowError> {
-    let text = |f: &dyn Fn(&BreachEvent) -> String| -> ArrayRef {
-        Arc::new(breaches.iter().map(|b| Some(f(&b.event))).collect::<StringArray>())
+    let text = |f: fn(&BreachEvent) -> String| texts(breaches.iter().map(|b| f(&b.event)));
+    let time =
+        |f: fn(&BreachEvent) -> &str| times(breaches.iter().map(|b| parse_rfc3339(f(&b.event)).unwrap_or_default()));
+    let keys = |b: &StoredBreach| b.event.series.iter().map(|(name, value)| (name.clone(), plain(value))).collect();
+    let labels = |b: &StoredBreach| b.event.labels.clone().into_iter().collect();
+    let measures = |b: &StoredBreach| -> Vec<(String, f64)> {
+        b.event.measures.iter().filter_map(|(name, value)| Some((name.clone(), value.as_ref()?.as_f64()))).collect()
     };
-    let time = |f: &dyn Fn(&BreachEvent) -> &str| {
-        times(breaches.iter().map(|b| parse_rfc3339(f(&b.event)).unwrap_or_default()))
-    };
-    let names = || MapFieldNames { entry: "entries".into(), key: "keys".into(), value: "values".into() };
-    let texts = |f: &dyn Fn(&BreachEvent) -> Vec<(String, String)>| -> Result<ArrayRef, ArrowError> {
-        let mut map = MapBuilder::new(Some(names()), StringBuilder::new(), StringBuilder::new())
-            .with_values_field(Field::new("values", DataType::Utf8, false));
-        for breach in breaches {
-            for (name, value) in f(&breach.event) {
-                map.keys().append_value(name);
-                map.values().append_value(value);
-            }
-            map.append(true)?;
-        }
-        Ok(Arc::new(map.finish()))
-    };
-    let mut measures = MapBuilder::new(Some(names()), StringBuilder::new(), Float64Builder::new())
-        .with_values_field(Field::new("values", DataType::Float64, false));
-    for breach in breaches {
-        for (name, value) in &breach.event.measures {
-            if let Some(value) = value {
-                measures.keys().append_value(name);
-                measures.values().append_value(Measure::as_f64(*value));
-            }
-        }
-        measures.append(true)?;
-    }
-    batch(vec![
-        ("event_id", text(&|e| e.id.clone())),
-        ("episode_id", text(&|e| e.episode.clone())),
-        ("type", text(&|e| e.happened.name().into())),
+    block(vec![
+        ("event_id", text(|e| e.id.clone())),
+        ("episode_id", text(|e| e.episode.clone())),
+        ("type", text(|e| e.happened.name().into())),
         ("ordinal", Arc::new(breaches.iter().map(|b| Some(b.event.ordinal)).collect::<UInt32Array>())),
-        ("rule", text(&|e| e.rule.clone())),
-        ("rule_version", text(&|e| e.rule_version.clone())),
-        ("title", text(&|e| e.title.clone())),
-        ("tier", text(&|e| e.tier.clone())),
-        ("kind", text(&|e| e.kind.clone())),
-        ("owner", text(&|e| e.owner.clone())),
-        ("series", text(&|e| canonical(e.series.clone()))),
-        ("series_columns", texts(&|e| e.series.iter().map(|(name, value)| (name.clone(), plain(value))).collect())?),
-        ("level", text(&|e| e.level.name().into())),
-        ("previous_level", text(&|e| e.previous_level.name().into())),
+        ("rule", text(|e| e.rule.clone())),
+        ("rule_version", text(|e| e.rule_version.clone())),
+        ("title", text(|e| e.title.clone())),
+        ("tier", text(|e| e.tier.clone())),
+        ("kind", text(|e| e.kind.clone())),
+        ("owner", text(|e| e.owner.clone())),
+        ("series", text(|e| canonical(e.series.clone()))),
+        ("series_columns", text_maps(breaches.iter().map(keys))?),
+        ("level", text(|e| e.level.name().into())),
+        ("previous_level", text(|e| e.previous_level.name().into())),
         ("value", Arc::new(breaches.iter().map(|b| b.event.value).collect::<Float64Array>())),
-        ("unit", text(&|e| e.unit.clone())),
-        ("limit_crossed", text(&|e| e.limit.clone())),
+        ("unit", text(|e| e.unit.clone())),
+        ("limit_crossed", text(|e| e.limit.clone())),
         ("samples", Arc::new(breaches.iter().map(|b| b.event.samples).collect::<Int64Array>())),
-        ("window_start", time(&|e| &e.window_start)),
-        ("window_end", time(&|e| &e.window_end)),
-        ("since", time(&|e| &e.since)),
-        ("reason", text(&|e| e.reason.clone())),
-        ("summary", text(&|e| e.summary.clone())),
-        ("description", text(&|e| e.description.clone())),
-        ("runbook_url", text(&|e| e.runbook_url.clone())),
-        ("measures", Arc::new(measures.finish())),
-        ("labels", texts(&|e| e.labels.clone().into_iter().collect())?),
+        ("window_start", time(|e| &e.window_start)),
+        ("window_end", time(|e| &e.window_end)),
+        ("since", time(|e| &e.since)),
+        ("reason", text(|e| e.reason.clone())),
+        ("summary", text(|e| e.summary.clone())),
+        ("description", text(|e| e.description.clone())),
+        ("runbook_url", text(|e| e.runbook_url.clone())),
+        ("measures", number_maps(breaches.iter().map(measures))?),
+        ("labels", text_maps(breaches.iter().map(labels))?),
         ("partition", Arc::new(breaches.iter().map(|b| Some(b.partition)).collect::<Int32Array>())),
         ("version", Arc::new(breaches.iter().map(|b| Some(b.version)).collect::<UInt64Array>())),
     ])
@@ -128,8 +91,8 @@ pub fn breaches_batch(breaches: &[StoredBreach]) -> Result<RecordBatch, ArrowErr
 
 /// Progress as one block.
 pub fn progress_batch(progress: &[StoredProgress]) -> Result<RecordBatch, ArrowError> {
-    batch(vec![
-        ("rule", Arc::new(progress.iter().map(|p| Some(p.rule.clone())).collect::<StringArray>())),
+    block(vec![
+        ("rule", texts(progress.iter().map(|p| p.rule.clone()))),
         ("partitions", Arc::new(progress.iter().map(|p| Some(p.partitions)).collect::<Int32Array>())),
         ("partition", Arc::new(progress.iter().map(|p| Some(p.partition)).collect::<Int32Array>())),
         ("watermark", times(progress.iter().map(|p| p.watermark))),
