@@ -4,12 +4,13 @@ title: Successful business operations
 tier: business
 unit: ratio
 owner: payments
-min_samples: 50
+min_samples: 200
 levels:
   healthy:  value >= 0.9925
   warning:  value < 0.9925
-  critical: value < 0.95
+  critical: value < 0.93
 for: 2s
+keep_firing_for: 2s
 annotations:
   summary: "{{ service }}: {{ value | percent }} of operations succeed"
   runbook_url: https://runbooks.example/business-success

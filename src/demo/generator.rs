@@ -18,7 +18,7 @@ pub const PAYMENTS_STRONG_FROM_MS: i64 = 20_000;
 /// Payment operations are healthy again.
 pub const PAYMENTS_UNTIL_MS: i64 = 35_000;
 /// Share of payment operations that succeed while they fail mildly.
-pub const PAYMENTS_MILD_SUCCESS: f64 = 0.975;
+pub const PAYMENTS_MILD_SUCCESS: f64 = 0.965;
 /// Share of payment operations that succeed while they fail strongly.
 pub const PAYMENTS_STRONG_SUCCESS: f64 = 0.80;
 /// Requests to checkout become slow.
