@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc};
 use arrow::datatypes::DataType;
 use datafusion::{
     common::{
-        Column, DFSchemaRef,
+        Column, DFSchemaRef, ScalarValue,
         tree_node::{TreeNode, TreeNodeRecursion},
     },
     logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator},
@@ -339,6 +339,51 @@ pub fn levels(header: &Header, bands: Option<&Bands>, parsed: &sql::Parsed, sour
         }
     }
     found
+}
+
+/// A LIMIT lets series come and go with the others: a breach then looks like silence.
+pub fn limits(logical: &LogicalPlan, source: &Arc<Source>, sql_start: usize) -> Option<Diagnostic> {
+    let limited = logical.exists(|node| Ok(matches!(node, LogicalPlan::Limit(_)))).unwrap_or(false);
+    limited.then(|| {
+        let place = find(source, sql_start, "LIMIT");
+        let hint = "leave it out: levels say which series matter, and who reads the store can sort";
+        Diagnostic::warning(
+            "limit",
+            source,
+            place,
+            "LIMIT hides series: one that drops out of the first few falls silent",
+            hint,
+        )
+    })
+}
+
+/// Texts that a column is compared with and never has.
+pub fn never(cut: &Cut, source: &Arc<Source>, sql_start: usize) -> Vec<Diagnostic> {
+    let mut found = std::collections::BTreeMap::new();
+    for spec in cut.folds.iter().map(|fold| &fold.spec) {
+        for expr in spec.filter.iter().chain(&spec.keys).chain(&spec.aggregates) {
+            let outcome = expr.apply(|expr| {
+                if let Expr::BinaryExpr(compared) = expr
+                    && let (Expr::Column(column), Expr::Literal(ScalarValue::Utf8(Some(text)), _)) =
+                        (compared.left.as_ref(), compared.right.as_ref())
+                    && let Some(column) = spec.table.column(&column.name)
+                    && !column.allowed.is_empty()
+                    && !column.allowed.contains(text)
+                {
+                    found.insert((column.name.clone(), text.clone()), column.allowed.clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            });
+            debug_assert!(outcome.is_ok(), "a walk that refuses nothing");
+        }
+    }
+    let one = |((column, text), allowed): ((String, String), Vec<String>)| {
+        let near = did_you_mean(&text, allowed.iter().map(String::as_str));
+        let hint = if near.is_empty() { format!("it is one of {}", allowed.join(", ")) } else { near };
+        let place = find(source, sql_start, &format!("'{text}'"));
+        Diagnostic::warning("never", source, place, format!("`{column}` is never '{text}'"), hint)
+    };
+    found.into_iter().map(one).collect()
 }
 
 /// Fields that a later version will act on: better said than silently passed over.

@@ -225,6 +225,8 @@ pub fn compile_rule(source: &Arc<Source>, catalog: &Arc<Catalog>) -> Result<(Rul
     let optimised = state.optimize(&logical).map_err(|error| planning(&error))?;
     let mut cut = plan::cut(optimised, source, sql_start)?;
     problems.extend(check::divisions(&logical, source, sql_start));
+    problems.extend(check::limits(&logical, source, sql_start));
+    problems.extend(check::never(&cut, source, sql_start));
 
     let output = check::output(&header, &logical, source, sql_start)?;
     problems.extend(check::masked(&cut, &output, source, sql_start));
