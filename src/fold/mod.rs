@@ -213,21 +213,6 @@ impl Folder {
         self.partitions.get(source).is_some_and(|partition| !partition.open.range.is_empty())
     }
 
-    /// The latest event time seen in a partition.
-    pub fn latest(&self, source: &Source) -> Option<Millis> {
-        self.partitions.get(source).and_then(|partition| partition.latest)
-    }
-
-    /// The source partitions it has.
-    pub fn sources(&self) -> Vec<Source> {
-        self.partitions.keys().cloned().collect()
-    }
-
-    /// The tables it reads.
-    pub fn reads(&self, table: &str) -> bool {
-        self.intakes.contains_key(table)
-    }
-
     /// Spreads sections over partials partitions: each gets every section, with the states that belong to it.
     pub fn spread(&self, folded: &[Folded], partitions: i32) -> Result<Vec<Sections>> {
         let mut computed = self.computed.clone();

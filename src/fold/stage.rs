@@ -163,11 +163,6 @@ impl Stage {
         self.folder.end(source);
     }
 
-    /// The source partitions that are ours.
-    pub fn sources(&self) -> Vec<Source> {
-        self.topics.keys().cloned().collect()
-    }
-
     /// Events of one partition, in order.
     pub fn events(&mut self, source: &Source, messages: &[Message<'_>]) -> Result<()> {
         let (Some(last), Some(topic)) = (messages.last(), self.topics.get(source)) else { return Ok(()) };

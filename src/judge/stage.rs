@@ -169,11 +169,6 @@ impl Stage {
         self.partitions.remove(&partition);
     }
 
-    /// The partitions that are ours.
-    pub fn partitions(&self) -> Vec<i32> {
-        self.partitions.keys().copied().collect()
-    }
-
     /// One record of the log.
     pub fn record(&mut self, partition: i32, offset: i64, append_ms: Millis, payload: &[u8]) -> Result<(), StageError> {
         let Some(assigned) = self.partitions.get_mut(&partition) else { return Ok(()) };
@@ -224,17 +219,6 @@ impl Stage {
         }
         self.committed_ms = now;
         Ok((!transaction.offsets.is_empty()).then_some(transaction))
-    }
-
-    /// Late events by rule, over all partitions.
-    pub fn late(&self) -> BTreeMap<String, i64> {
-        let mut late = BTreeMap::new();
-        for assigned in self.partitions.values() {
-            for (rule, events) in assigned.judge.late() {
-                *late.entry(rule.to_owned()).or_default() += events;
-            }
-        }
-        late
     }
 }
 

@@ -15,7 +15,7 @@ use arrow::{
 };
 use datafusion::{
     catalog::{TableProvider, streaming::StreamingTable},
-    common::{DataFusionError, Result},
+    common::Result,
     datasource::provider_as_source,
     execution::{SendableRecordBatchStream, TaskContext, session_state::SessionState},
     logical_expr::{LogicalPlan, TableSource},
@@ -210,9 +210,4 @@ impl PartitionStream for EventsWindow {
         let batch = mask.and_then(|mask| filter_record_batch(&self.events, &mask).ok());
         stream(batch, &self.schema)
     }
-}
-
-/// A mistake of ours rather than the user's.
-pub fn internal(what: impl fmt::Display) -> DataFusionError {
-    DataFusionError::Internal(what.to_string())
 }

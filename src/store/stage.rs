@@ -173,11 +173,6 @@ impl Stage {
         Ok(())
     }
 
-    /// How many rows are held.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// True where no more should be taken before the next flush.
     pub fn full(&self) -> bool {
         self.rows >= self.rows_max
