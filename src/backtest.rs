@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
+    sync::Arc,
 };
 
 use crate::{
@@ -81,30 +82,42 @@ struct Cursor {
     ended: bool,
 }
 
-/// Plays `inputs` through `rules` and calls `emit` with readings and breach events in window order.
+/// How events are played.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Which events count.
+    pub limits: Limits,
+    /// How many rows are decoded at a time; changes nothing but speed.
+    pub batch_rows: usize,
+    /// Until when time goes on, where that is later than the latest event.
+    pub until: Option<Millis>,
+}
+
+/// The only settings that backtests know: a file that has ended holds nothing back.
+pub const SETTINGS: Settings = Settings { idle_after_ms: Some(0) };
+
+/// Plays `inputs` through a rule set made with [`SETTINGS`], and calls `emit` with readings and breach events in window
+/// order. Answers with the state that is left, too.
 pub fn run(
-    files: &Files,
-    limits: Limits,
+    set: &Arc<RuleSet>,
     inputs: Vec<Input>,
-    batch_rows: usize,
+    options: Options,
     mut emit: impl FnMut(&Output),
-) -> Result<Summary, BacktestError> {
-    let settings = Settings { idle_after_ms: Some(0) };
-    let (set, _) = RuleSet::compile(files.clone(), settings);
-    let record = RuleSetRecord::new(1, &set.hash, None, 1, (0, 0), settings, files);
+) -> Result<(Summary, Judge), BacktestError> {
+    let record = RuleSetRecord::new(1, &set.hash, None, 1, (0, 0), set.settings, &Files::default());
+    let active = Active::of(record.clone(), Arc::clone(set)).map_err(BacktestError::Rules)?;
     let mut play = Play {
-        folder: Folder::new(&set, limits)?,
+        folder: Folder::new(set, options.limits)?,
         judge: Judge::new(0),
-        compiled: Compiled::default(),
+        compiled: Compiled::knowing(active),
         cursors: Vec::new(),
         ended: Vec::new(),
         waiting: BTreeMap::new(),
         sequence: 0,
         summary: Summary::default(),
-        latest: None,
-        batch_rows: batch_rows.max(1),
+        latest: options.until,
+        batch_rows: options.batch_rows.max(1),
     };
-    Active::new(record.clone()).map_err(BacktestError::Rules)?;
     let mut out = Vec::new();
     play.judge.step(Record::RuleSet(record), ANY_TIME, Mode::Live, &mut play.compiled, &mut out)?;
     let mut counts: BTreeMap<String, i32> = BTreeMap::new();
@@ -152,7 +165,7 @@ pub fn run(
         play.summary.fenced.extend(users.map(|rule| (rule.header.name.clone(), reason.clone())));
     }
     play.summary.late = play.judge.late().into_iter().map(|(rule, late)| (rule.to_owned(), late)).collect();
-    Ok(play.summary)
+    Ok((play.summary, play.judge))
 }
 
 struct Play {

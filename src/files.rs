@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::rules::{Files, diagnostics::Source};
+use crate::rules::{Files, catalog::OF_RULE, defaults, diagnostics::Source, history};
 
 /// Why files cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -33,20 +33,58 @@ pub enum FilesError {
     },
 }
 
-/// Reads all files of a rule set: rules from any number of files and folders.
+/// Reads all files of a rule set: rules from any number of files and folders, of which each must hold some.
 pub fn read(rules: &[PathBuf], tables: &Path, references: &Path) -> Result<Files, FilesError> {
+    let files = read_some(rules, tables, references)?;
+    for path in rules {
+        if sources(path, &["sql"], NAME_RULES)?.is_empty() {
+            return Err(FilesError::Empty { path: path.clone(), extension: "sql", hint: NAME_RULES });
+        }
+    }
+    Ok(files)
+}
+
+const NAME_RULES: &str = "name a rule file or a folder of them, or set rules.path";
+
+/// The rules whose readings a rule's text reads.
+pub fn reads(text: &str) -> Vec<String> {
+    let word = |rest: &str| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or("").to_owned();
+    text.match_indices(OF_RULE)
+        .filter(|(at, _)| text[..*at].trim_end().ends_with('('))
+        .map(|(at, _)| word(&text[at + OF_RULE.len()..]))
+        .collect()
+}
+
+/// Adds the rules whose readings are read but that are missing, where `pack` has them.
+pub fn complete(files: &mut Files, pack: &Files) {
+    let stem = |source: &Source| {
+        Path::new(&source.path).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    loop {
+        let names: Vec<String> = files.rules.iter().map(|rule| stem(rule)).collect();
+        let missing = files.rules.iter().flat_map(|rule| reads(&rule.text)).find(|name| !names.contains(name));
+        let Some(found) = missing.and_then(|name| pack.rules.iter().find(|rule| stem(rule) == name)) else { break };
+        files.rules.push(Arc::clone(found));
+        let beside = pack.beside.iter().filter(|source| !files.beside.contains(source)).cloned().collect::<Vec<_>>();
+        files.beside.extend(beside);
+    }
+}
+
+/// The files whose names end so, at or below a path, in the order of their names.
+pub fn with_ending(path: &Path, ending: &str) -> Result<Vec<Arc<Source>>, FilesError> {
+    let kind = ending.rsplit('.').next().unwrap_or(ending);
+    let mut found = sources(path, &[kind], "name a file or a folder")?;
+    found.retain(|source| source.path.ends_with(ending));
+    Ok(found)
+}
+
+/// Reads all files of a rule set; there may be no rules.
+pub fn read_some(rules: &[PathBuf], tables: &Path, references: &Path) -> Result<Files, FilesError> {
     let mut files = Files::default();
     for path in rules {
-        let found = sources(path, &["sql"], "name a rule file or a folder of them, or set rules.path")?;
-        if found.is_empty() {
-            return Err(FilesError::Empty {
-                path: path.clone(),
-                extension: "sql",
-                hint: "name a rule file or a folder of them",
-            });
-        }
-        for source in found {
+        for source in sources(path, &["sql"], NAME_RULES)? {
             if !files.rules.contains(&source) {
+                files.beside.extend(beside(&source, &files.beside)?);
                 files.rules.push(source);
             }
         }
@@ -64,6 +102,20 @@ pub fn read(rules: &[PathBuf], tables: &Path, references: &Path) -> Result<Files
             sources(references, &["json", "csv"], "set rules.reference to the folder of reference tables")?;
     }
     Ok(files)
+}
+
+/// What lies beside a rule and is not known yet: the defaults of the folders above it, and what it has learnt.
+fn beside(rule: &Source, known: &[Arc<Source>]) -> Result<Vec<Arc<Source>>, FilesError> {
+    let path = Path::new(&rule.path);
+    let defaults = path.ancestors().skip(1).map(|folder| folder.join(defaults::FILE));
+    let learnt = PathBuf::from(format!("{}{}", rule.path.trim_end_matches(".sql"), history::LEARNT));
+    let mut found = Vec::new();
+    for path in defaults.chain([learnt]).filter(|path| path.is_file()) {
+        if known.iter().all(|other| Path::new(&other.path) != path) {
+            found.extend(sources(&path, &[], "look at its permissions")?);
+        }
+    }
+    Ok(found)
 }
 
 /// The files of the given kinds at or below a path, in the order of their names.

@@ -4,6 +4,7 @@
 pub mod columns;
 pub mod panes;
 pub mod position;
+pub mod spread;
 pub mod time;
 
 pub mod rules;
@@ -26,4 +27,5 @@ pub mod config;
 pub mod demo;
 pub mod explore;
 pub mod files;
+pub mod rule_test;
 pub mod telemetry;

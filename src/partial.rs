@@ -114,6 +114,9 @@ pub struct RuleSetRecord {
     pub tables: Vec<(String, String)>,
     /// Reference tables: path and text.
     pub references: Vec<(String, String)>,
+    /// Defaults of folders and what rules have learnt: path and text.
+    #[serde(default)]
+    pub beside: Vec<(String, String)>,
 }
 
 impl RuleSetRecord {
@@ -122,7 +125,12 @@ impl RuleSetRecord {
         let sources = |pairs: &[(String, String)]| {
             pairs.iter().map(|(path, text)| Arc::new(Source { path: path.clone(), text: text.clone() })).collect()
         };
-        Files { rules: sources(&self.rules), tables: sources(&self.tables), references: sources(&self.references) }
+        Files {
+            rules: sources(&self.rules),
+            tables: sources(&self.tables),
+            references: sources(&self.references),
+            beside: sources(&self.beside),
+        }
     }
 
     /// The record of a set of files; `times` are those of the first set of all and of the newest file.
@@ -148,6 +156,7 @@ impl RuleSetRecord {
             rules: pairs(&files.rules),
             tables: pairs(&files.tables),
             references: pairs(&files.references),
+            beside: pairs(&files.beside),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::Context;
@@ -16,7 +17,7 @@ use crate::{
     config::Config,
     decode::Limits,
     judge::output::{BreachEvent, Output, Reading, plain},
-    rules::{Settings, diagnostics::did_you_mean, levels::Level},
+    rules::{diagnostics::did_you_mean, levels::Level},
     time::rfc3339,
 };
 
@@ -39,7 +40,7 @@ pub(super) struct Backtest {
 impl Backtest {
     pub(super) fn run(self, config: &Config) -> Outcome {
         let files = read_files(config, &self.rules)?;
-        let Some(set) = compile(files.clone(), Settings { idle_after_ms: Some(0) }) else {
+        let Some(set) = compile(files, backtest::SETTINGS) else {
             return Ok(ExitCode::from(FOUND));
         };
         let mut inputs = Vec::new();
@@ -71,7 +72,8 @@ impl Backtest {
         let mut broken = Ok(());
         let mut tally = Tally::default();
         let batch_rows = usize::try_from(self.batch_rows)?;
-        let summary = backtest::run(&set.files, limits, inputs, batch_rows, |output| {
+        let options = backtest::Options { limits, batch_rows, until: None };
+        let (summary, _) = backtest::run(&Arc::new(set), inputs, options, |output| {
             let line = match (output, self.format) {
                 (Output::Reading(reading), Format::Json) => reading.to_json(),
                 (Output::Breach(event), Format::Json) => serde_json::to_string(event).unwrap_or_default(),

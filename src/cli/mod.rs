@@ -9,6 +9,7 @@ mod explain;
 mod migrate;
 mod run;
 mod sql;
+mod test;
 
 use std::{
     io::{IsTerminal, Write},
@@ -61,6 +62,8 @@ enum Command {
     Demo(demo::Demo),
     /// Checks rules: every problem of every file, with file, line and column
     Check(check::Check),
+    /// Runs the tests of rules: events in; readings, levels and breach events out
+    Test(test::Test),
     /// Shows what a rule does: its folds, what is shared, what runs per window
     Explain(explain::Explain),
     /// Plays events from files through rules: what they would have said
@@ -113,6 +116,7 @@ fn run(command: Command, config: Config) -> Outcome {
         Command::Demo(command) => command.run(config),
         Command::Migrate(command) => command.run(&config),
         Command::Sql(command) => command.run(&config),
+        Command::Test(command) => command.run(&config),
         Command::Check(command) => command.run(&config),
         Command::Explain(command) => command.run(&config),
         Command::Backtest(command) => command.run(&config),
@@ -146,8 +150,14 @@ fn print(line: &str) -> anyhow::Result<()> {
 
 /// Reads the rule files that were named, or all of the configuration's.
 fn read_files(config: &Config, rules: &[PathBuf]) -> anyhow::Result<Files> {
-    let rules = if rules.is_empty() { vec![config.rules.path.clone()] } else { rules.to_vec() };
-    Ok(files::read(&rules, &config.tables.path, &config.rules.reference)?)
+    let named = if rules.is_empty() { vec![config.rules.path.clone()] } else { rules.to_vec() };
+    let mut found = files::read(&named, &config.tables.path, &config.rules.reference)?;
+    // Rules that are read but were not named come from the pack.
+    if !rules.is_empty() && config.rules.path.exists() {
+        let pack = files::read_some(&[config.rules.path.clone()], &config.tables.path, &config.rules.reference)?;
+        files::complete(&mut found, &pack);
+    }
+    Ok(found)
 }
 
 /// Settings that belong to a rule set.

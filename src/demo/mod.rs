@@ -76,6 +76,7 @@ fn files() -> Files {
         rules: rules.iter().map(|(path, text)| source(path, text)).collect(),
         tables: tables.iter().map(|(path, text)| source(path, &quick(text))).collect(),
         references: Vec::new(),
+        beside: Vec::new(),
     }
 }
 

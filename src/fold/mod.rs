@@ -15,10 +15,8 @@ use arrow::{
     array::{ArrayRef, RecordBatch, UInt32Array},
     compute::{concat_batches, take_record_batch},
     datatypes::{DataType, Field, Schema},
-    util::display::{ArrayFormatter, FormatOptions},
 };
 use datafusion::common::Result;
-use xxhash_rust::xxh3::xxh3_64;
 
 use self::accumulate::{Accumulation, FoldPlan};
 use crate::{
@@ -27,6 +25,7 @@ use crate::{
     partial::{Partials, Section, Sections},
     position::Range,
     rules::RuleSet,
+    spread::{key_text, partition_of},
 };
 
 /// A section closes when it holds this many states, so that none outgrows a record.
@@ -241,8 +240,8 @@ impl Folder {
             // The keys stand after `section` and `pane`.
             let keys: Vec<ArrayRef> = plan.spread.iter().map(|key| Arc::clone(all.column(2 + key))).collect();
             for row in 0..all.num_rows() {
-                let home = home(&keys, row, partitions)?;
-                rows[home].push(u32::try_from(row).unwrap_or(u32::MAX));
+                let home = partition_of(&key_text(&keys, row)?, partitions);
+                rows[usize::try_from(home).unwrap_or(0)].push(u32::try_from(row).unwrap_or(u32::MAX));
             }
             for (sections, rows) in out.iter_mut().zip(rows).filter(|(_, rows)| !rows.is_empty()) {
                 let batch = take_record_batch(&all, &UInt32Array::from(rows))?;
@@ -313,19 +312,4 @@ fn with_section(states: &RecordBatch, section: u32) -> Result<RecordBatch> {
     let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt32Array::from(vec![section; states.num_rows()]))];
     columns.extend(states.columns().iter().cloned());
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
-}
-
-/// The partials partition of a row: by the text of its spread keys, so that every instance and version agrees.
-fn home(keys: &[ArrayRef], row: usize, partitions: i32) -> Result<usize> {
-    if keys.is_empty() {
-        return Ok(0);
-    }
-    let options = FormatOptions::default().with_null("\u{0}");
-    let mut text = String::new();
-    for key in keys {
-        text.push_str(&ArrayFormatter::try_new(key.as_ref(), &options)?.value(row).to_string());
-        text.push('\u{1f}');
-    }
-    let partitions = u64::try_from(partitions.max(1)).unwrap_or(1);
-    Ok(usize::try_from(xxh3_64(text.as_bytes()) % partitions).unwrap_or(0))
 }

@@ -1,17 +1,23 @@
 //! JUDGE: a deterministic state machine over one partition of the partials log. `(state, record) -> (state, outputs)`,
 //! with no clock, no randomness and no I/O inside: the append time comes with the record.
 //!
-//! [`chain`] keeps which ranges were counted and how far time has come, [`panes`] the states, [`windows`] evaluates
-//! a rule at a window end, [`series`] takes readings to breaches, [`snapshot`] writes it all down, [`stage`] is the
-//! loop around it as a state machine.
+//! [`chain`] keeps which ranges were counted and how far time has come, [`panes`] the states, `windows` evaluates
+//! a rule at a window end, [`history`] looks back, [`series`] takes readings to breaches, [`diagnosis`] says what is behind
+//! them, [`memory`] keeps readings that are needed again, [`snapshot`] writes it all down, [`stage`] is the loop around
+//! it as a state machine.
 
+mod breach;
 pub mod chain;
+pub mod diagnosis;
+pub mod history;
+pub mod memory;
 pub mod output;
 pub mod panes;
+mod rows;
 pub mod series;
 pub mod snapshot;
 pub mod stage;
-pub mod windows;
+mod windows;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,17 +32,21 @@ use arrow::{
 use datafusion::common::Result;
 
 use self::{
+    breach::Told,
     chain::Chain,
+    history::SeriesHistory,
+    memory::Remembered,
     output::{Notice, Output},
     panes::PaneStore,
     series::{Happened, Identity, SeriesState},
+    windows::Window,
 };
 use crate::{
-    fold::accumulate::{FoldPlan, conform},
-    panes::{Millis, first_end_after, last_end_until},
+    fold::accumulate::{Accumulation, FoldPlan, conform},
+    panes::{Millis, first_end_after, last_end_until, pane_start},
     partial::{Partials, Record, RuleSetRecord, Section, Sections},
     position::Link,
-    rules::{Rule, RuleSet, diagnostics::Severity},
+    rules::{Rule, RuleSet, catalog::OF_RULE, diagnostics::Severity, series::canonical},
 };
 
 /// Whether outputs are wanted, or only the state that they leave behind.
@@ -58,6 +68,7 @@ pub struct Judge {
     panes: BTreeMap<String, PaneStore>,
     states: BTreeMap<String, RuleState>,
     changed: BTreeSet<(String, Arc<str>)>,
+    remembered: Vec<Remembered>,
 }
 
 /// The rule set in force.
@@ -75,23 +86,20 @@ impl Active {
     /// Compiles a rule set from the log. The error says why it cannot be run.
     pub fn new(record: RuleSetRecord) -> std::result::Result<Self, String> {
         let (set, problems) = RuleSet::compile(record.files(), record.settings);
-        Self::with(record, set, &problems)
-    }
-
-    fn with(
-        record: RuleSetRecord,
-        set: RuleSet,
-        problems: &[crate::rules::diagnostics::Diagnostic],
-    ) -> std::result::Result<Self, String> {
         if let Some(problem) = problems.iter().find(|problem| problem.severity == Severity::Error) {
             return Err(format!("{}: {}", problem.source.path, problem.message));
         }
+        Self::of(record, Arc::new(set))
+    }
+
+    /// A rule set that was compiled before, as it stands in the log.
+    pub fn of(record: RuleSetRecord, set: Arc<RuleSet>) -> std::result::Result<Self, String> {
         let mut plans = BTreeMap::new();
         for (fingerprint, spec) in &set.folds {
             let plan = FoldPlan::new(spec, &spec.table.schema).map_err(|error| error.strip_backtrace())?;
             plans.insert(fingerprint.clone(), Arc::new(plan));
         }
-        Ok(Self { record: Arc::new(record), set: Arc::new(set), plans })
+        Ok(Self { record: Arc::new(record), set, plans })
     }
 }
 
@@ -102,6 +110,11 @@ pub struct Compiled {
 }
 
 impl Compiled {
+    /// One rule set is known.
+    pub fn knowing(active: Active) -> Self {
+        Self { known: BTreeMap::from([(active.record.hash.clone(), active)]) }
+    }
+
     /// The rule set of a record.
     pub fn get(&mut self, record: &RuleSetRecord) -> std::result::Result<Active, String> {
         if let Some(active) = self.known.get(&record.hash) {
@@ -124,6 +137,10 @@ pub(crate) struct RuleState {
     pub(crate) late: i64,
     /// Why it is not evaluated.
     pub(crate) fenced: Option<String>,
+    /// What its history remembers, by series.
+    pub(crate) histories: BTreeMap<Arc<str>, SeriesHistory>,
+    /// The first window end since which every window was whole and evaluated.
+    pub(crate) whole_from: Option<Millis>,
 }
 
 impl Judge {
@@ -136,6 +153,7 @@ impl Judge {
             panes: BTreeMap::new(),
             states: BTreeMap::new(),
             changed: BTreeSet::new(),
+            remembered: Vec::new(),
         }
     }
 
@@ -181,7 +199,7 @@ impl Judge {
                         if let Some(state) = self.states.get_mut(&rule.header.name) {
                             if let (Some(reason), Mode::Live) = (state.fenced.take(), mode) {
                                 let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
-                                out.push(windows::fenced(rule, self.partition, end, &reason, Happened::Resolved));
+                                out.push(breach::fenced(rule, self.partition, end, &reason, Happened::Resolved));
                             }
                             // Another slide has other window ends.
                             state.next_end =
@@ -213,7 +231,9 @@ impl Judge {
         for (name, series) in &mut state.series {
             let who = Identity { rule: &rule.header.name, series: name };
             if let (Some(change), Mode::Live) = (series.gone(who, &rule.header, end, "rule_removed"), mode) {
-                windows::breach(rule, who, end, None, &change, out);
+                let nothing = BTreeMap::new();
+                let window = Window { rule, end, whole: false, partition: (self.partition, 1), stores: &nothing };
+                out.extend(Told::new(&window).event(who, None, &change));
             }
             if mode == Mode::Live {
                 self.changed.insert((rule.header.name.clone(), Arc::clone(name)));
@@ -276,7 +296,7 @@ impl Judge {
             .rules
             .iter()
             .flat_map(|rule| {
-                rule.folds.iter().filter(|fold| fold.ids.fold == partials.fold).map(move |fold| (rule, fold))
+                rule.all_folds().filter(|fold| fold.ids.fold == partials.fold).map(move |fold| (rule, fold))
             })
             .filter_map(|(rule, fold)| {
                 let next = self.states.get(&rule.header.name)?.next_end?;
@@ -285,7 +305,7 @@ impl Judge {
             })
             .collect();
         let everybody =
-            active.set.rules.iter().filter(|rule| rule.folds.iter().any(|fold| fold.ids.fold == partials.fold)).count();
+            active.set.rules.iter().flat_map(|rule| rule.all_folds()).filter(|fold| fold.ids.fold == partials.fold).count();
         let kept = if users.len() < everybody {
             Millis::MIN
         } else {
@@ -309,56 +329,169 @@ impl Judge {
         Ok(())
     }
 
-    /// Closes every window that the watermark has passed.
+    /// Closes every window that the watermark has passed. A rule comes after those whose readings it reads.
     fn advance(&mut self, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
         let Some(active) = self.rules.clone() else { return Ok(()) };
         for rule in &active.set.rules {
             if !rule.spread && self.partition != 0 {
                 continue;
             }
-            let Some(watermark) = self.chain.watermark(&rule.tables) else { continue };
+            let Some(watermark) = self.watermark(rule, &active) else { continue };
+            let first = self.first_end(rule, watermark);
             let state = self.states.entry(rule.header.name.clone()).or_default();
-            if state.next_end.is_none() {
-                let first = rule.folds.iter().filter_map(|fold| {
-                    let pane = self.panes.get(&fold.ids.fold)?.first()?;
-                    Some(first_end_after(pane + fold.hop.ago_ms, fold.hop.slide_ms))
-                });
-                let Some(first) = first.min() else { continue };
-                if first > watermark {
-                    continue;
-                }
-                state.next_end = Some(first);
+            let begins = state.next_end.is_none();
+            if begins {
+                state.next_end = first.filter(|first| *first <= watermark);
             }
             let Some(mut end) = state.next_end else { continue };
-            if end > watermark {
-                continue;
+            if begins && self.whole(rule, Millis::MIN) {
+                // Nothing was before the first window.
+                self.states.entry(rule.header.name.clone()).or_default().whole_from = Some(Millis::MIN);
             }
             while end <= watermark {
-                if mode == Mode::Live && state.fenced.is_none() {
-                    let whole = rule.folds.iter().all(|fold| {
-                        let (start, _) = fold.hop.window(end);
-                        let fingerprint = &fold.ids.fold;
-                        let since = self.chain.whole_since(&fold.spec.table.name, fingerprint, &fold.ids.aggregates);
-                        let kept = self.panes.get(fingerprint).map(PaneStore::kept_since);
-                        since.is_some_and(|since| since <= start) && kept.is_some_and(|kept| kept <= start)
-                    });
-                    let changed = &mut self.changed;
-                    if let Err(error) = windows::evaluate(rule, end, whole, &self.panes, state, changed, out) {
-                        let reason = error.strip_backtrace().trim_start_matches("Execution error: ").to_owned();
-                        out.push(Output::Notice(Notice::Fenced {
-                            rule: rule.header.name.clone(),
-                            reason: reason.clone(),
-                        }));
-                        out.push(windows::fenced(rule, self.partition, end, &reason, Happened::Opened));
-                        state.fenced = Some(reason);
-                    }
+                if mode == Mode::Live {
+                    self.close(rule, end, &active, out)?;
                 }
                 end += rule.slide_ms;
+                self.states.entry(rule.header.name.clone()).or_default().next_end = Some(end);
             }
-            state.next_end = Some(end);
         }
         self.prune(&active);
         Ok(())
+    }
+
+    /// How far time has come for a rule: its tables by their events, and readings by the windows that were closed.
+    fn watermark(&self, rule: &Rule, active: &Active) -> Option<Millis> {
+        let mut watermark = if rule.tables.is_empty() { Millis::MAX } else { self.chain.watermark(&rule.tables)? };
+        for read in &rule.reads {
+            let read = active.set.rule(read)?;
+            let next = self.states.get(&read.header.name)?.next_end?;
+            watermark = watermark.min(next - read.slide_ms);
+        }
+        (watermark < Millis::MAX).then_some(watermark)
+    }
+
+    /// The first window that holds anything; a rule that expects series begins without.
+    fn first_end(&self, rule: &Rule, watermark: Millis) -> Option<Millis> {
+        let first = rule.folds.iter().filter_map(|fold| {
+            let pane = self.panes.get(&fold.ids.fold)?.first()?;
+            Some(first_end_after(pane + fold.hop.ago_ms, fold.hop.slide_ms))
+        });
+        first.min().or_else(|| (!rule.expected.is_empty()).then(|| last_end_until(watermark, rule.slide_ms)))
+    }
+
+    /// True where every event of the window, or every window of the readings it reads, was counted.
+    fn whole(&self, rule: &Rule, end: Millis) -> bool {
+        rule.folds.iter().all(|fold| {
+            let (start, _) = fold.hop.window(end);
+            let kept = self.panes.get(&fold.ids.fold).is_some_and(|store| store.kept_since() <= start);
+            let since = match &fold.spec.table.rule {
+                None => self.chain.whole_since(&fold.spec.table.name, &fold.ids.fold, &fold.ids.aggregates),
+                Some(read) => self.readings_since(read),
+            };
+            kept && since.is_some_and(|since| since <= start)
+        })
+    }
+
+    /// Since when all readings of a rule are of whole windows.
+    fn readings_since(&self, rule: &str) -> Option<Millis> {
+        let slide_ms = self.rules.as_ref()?.set.rule(rule)?.slide_ms;
+        Some(self.states.get(rule)?.whole_from?.saturating_sub(slide_ms))
+    }
+
+    /// Evaluates one window; a rule that fails is fenced off.
+    fn close(&mut self, rule: &Arc<Rule>, end: Millis, active: &Active, out: &mut Vec<Output>) -> Result<()> {
+        let whole = self.whole(rule, end);
+        let partition = (self.partition, active.record.partitions);
+        let state = self.states.entry(rule.header.name.clone()).or_default();
+        if state.fenced.is_some() {
+            return Ok(());
+        }
+        state.whole_from = if whole { state.whole_from.or(Some(end)) } else { None };
+        let window = Window { rule, end, whole, partition, stores: &self.panes };
+        match windows::evaluate(&window, state, &mut self.changed, out) {
+            Ok(None) => {}
+            Ok(Some(rows)) => {
+                let (name, version) = (rule.header.name.clone(), rule.version.clone());
+                let remembered = Remembered { rule: name, version, end, rows };
+                self.feed(&remembered, active)?;
+                self.remembered.push(remembered);
+            }
+            Err(error) => {
+                let reason = error.strip_backtrace().trim_start_matches("Execution error: ").to_owned();
+                out.push(Output::Notice(Notice::Fenced { rule: rule.header.name.clone(), reason: reason.clone() }));
+                out.push(breach::fenced(rule, self.partition, end, &reason, Happened::Opened));
+                state.fenced = Some(reason);
+                state.whole_from = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives readings to the folds that read them.
+    fn feed(&mut self, remembered: &Remembered, active: &Active) -> Result<()> {
+        let table = format!("{OF_RULE}{}", remembered.rule);
+        for (fingerprint, spec) in active.set.folds.iter().filter(|(_, spec)| spec.table.name == table) {
+            let (Some(plan), Some(store)) = (active.plans.get(fingerprint), self.panes.get_mut(fingerprint)) else {
+                continue;
+            };
+            let readings = remembered.readings(&spec.table.schema)?;
+            // A reading that ends where a window ends is in it.
+            let at = remembered.end - 1;
+            let mut states = Accumulation::new(plan)?;
+            states.update(&readings, &vec![at; readings.num_rows()])?;
+            if !states.is_empty() {
+                store.add(pane_start(at, plan.pane_ms), states.take()?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes readings as they were recorded: their rule's history learns from them, and who reads them gets them.
+    pub fn restore_readings(&mut self, remembered: &Remembered) -> Result<()> {
+        let Some(active) = self.rules.clone() else { return Ok(()) };
+        let Some(rule) = active.set.rule(&remembered.rule) else { return Ok(()) };
+        if !memory::same_columns(&remembered.rows, &rule.output.schema) {
+            // Of a version with other columns: its history began anew.
+            return Ok(());
+        }
+        let (rows, judged) = remembered.of_sql(rule.output.of_sql)?;
+        let mut series: Vec<Arc<str>> = Vec::new();
+        for row in 0..rows.num_rows() {
+            let columns = rows::key_columns(rule, &rows, row)?;
+            series.push(canonical(columns.into_iter().collect()).into());
+        }
+        let state = self.states.entry(remembered.rule.clone()).or_default();
+        let window = history::Window { rows: &rows, series: &series, judged: &judged, end: remembered.end };
+        history::step(&rule.history, &mut state.histories, &window)?;
+        self.feed(remembered, &active)
+    }
+
+    /// Replay has come to where the outputs ended.
+    pub fn caught_up(&mut self) -> Result<()> {
+        self.advance(Mode::Replay, &mut Vec::new())
+    }
+
+    /// The readings that were remembered since this was asked last.
+    pub fn take_remembered(&mut self) -> Vec<Remembered> {
+        std::mem::take(&mut self.remembered)
+    }
+
+    /// Since when each rule has had whole windows.
+    pub fn whole_from(&self) -> BTreeMap<String, Millis> {
+        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.whole_from?))).collect()
+    }
+
+    /// Takes since when each rule has had whole windows, as it was recorded.
+    pub fn restore_whole_from(&mut self, whole_from: &BTreeMap<String, Millis>) {
+        for (name, state) in &mut self.states {
+            state.whole_from = whole_from.get(name).copied();
+        }
+    }
+
+    /// What the histories of a rule remember, by series.
+    pub fn histories(&self, rule: &str) -> Option<&BTreeMap<Arc<str>, SeriesHistory>> {
+        self.states.get(rule).map(|state| &state.histories)
     }
 
     /// Drops the panes that no open window reads.
@@ -366,7 +499,7 @@ impl Judge {
         for (fingerprint, store) in &mut self.panes {
             let mut until = Some(Millis::MAX);
             for rule in &active.set.rules {
-                for fold in rule.folds.iter().filter(|fold| fold.ids.fold == *fingerprint) {
+                for fold in rule.all_folds().filter(|fold| fold.ids.fold == *fingerprint) {
                     let next = self.states.get(&rule.header.name).and_then(|state| state.next_end);
                     until = until.zip(next).map(|(until, next)| until.min(next - fold.hop.reach_ms()));
                 }
@@ -382,7 +515,7 @@ impl Judge {
         let Some(active) = &self.rules else { return BTreeMap::new() };
         let mut progress = BTreeMap::new();
         for rule in active.set.rules.iter().filter(|rule| rule.spread || self.partition == 0) {
-            if let Some(watermark) = self.chain.watermark(&rule.tables) {
+            if let Some(watermark) = self.watermark(rule, active) {
                 let partitions = if rule.spread { active.record.partitions } else { 1 };
                 progress.insert(rule.header.name.clone(), (last_end_until(watermark, rule.slide_ms), partitions));
             }
@@ -427,7 +560,7 @@ impl Judge {
     pub fn closed_until(&self) -> Millis {
         let Some(active) = &self.rules else { return Millis::MIN };
         let rules = active.set.rules.iter().filter(|rule| rule.spread || self.partition == 0);
-        rules.map(|rule| self.chain.watermark(&rule.tables).unwrap_or(Millis::MIN)).min().unwrap_or(Millis::MIN)
+        rules.map(|rule| self.watermark(rule, active).unwrap_or(Millis::MIN)).min().unwrap_or(Millis::MIN)
     }
 
     /// Late events by rule.

@@ -10,11 +10,11 @@ use arrow::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::series::Happened;
+use super::{diagnosis::Contributor, series::Happened};
 use crate::{
     columns::{block, number_maps, text_maps, texts, times},
     panes::Millis,
-    rules::{Rule, levels::Level},
+    rules::{Rule, levels::Level, series::canonical},
     time::{parse_rfc3339, rfc3339},
 };
 
@@ -168,6 +168,15 @@ pub struct BreachEvent {
     pub labels: BTreeMap<String, String>,
     /// Other numbers of the reading.
     pub measures: BTreeMap<String, Option<Measure>>,
+    /// How many events of the window count against the rule, where it says which.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub offending: Option<i64>,
+    /// The values that most of these events have, column by column, the most frequent first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub contributors: Vec<Contributor>,
+    /// Traces of some of these events.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub trace_ids: Vec<String>,
 }
 
 /// Something about the pipeline itself that people should see.
@@ -271,11 +280,6 @@ impl Output {
             Self::Notice(_) => None,
         }
     }
-}
-
-/// A series as canonical JSON: its columns by name.
-pub fn canonical(columns: BTreeMap<String, Value>) -> String {
-    serde_json::to_string(&columns).unwrap_or_else(|error| unreachable!("keys are plain data: {error}"))
 }
 
 /// What STORE needs to know of a readings record, beside its rows.

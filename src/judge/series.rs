@@ -114,6 +114,11 @@ pub struct Identity<'a> {
 const SEVERE: [Level; 2] = [Level::Warning, Level::Critical];
 
 impl SeriesState {
+    /// A series that has not spoken yet, as if its last reading had been at `since`.
+    pub fn silent(since: Millis) -> Self {
+        Self { silent_since: Some(since), ..Self::default() }
+    }
+
     /// A reading at window end `end`; `level` is `None` where it is not judged.
     pub fn reading(
         &mut self,
@@ -183,17 +188,18 @@ impl SeriesState {
     }
 
     /// A window without a reading at window end `end`. `None` where nothing is to be told; the second part is true
-    /// where the series is to be forgotten.
+    /// where the series is to be forgotten, as one that is `expected` never is.
     pub fn silence(
         &mut self,
         who: Identity<'_>,
         header: &Header,
         slide_ms: i64,
         end: Millis,
+        expected: bool,
     ) -> (Option<Change>, bool) {
         let last = *self.silent_since.get_or_insert(end - slide_ms);
         let silent_ms = end - last;
-        if silent_ms >= header.no_data.forget_ms {
+        if silent_ms >= header.no_data.forget_ms && !expected {
             return (self.turn(who, header, end, end, Level::Healthy, "forgotten"), true);
         }
         if silent_ms < header.no_data.after_ms || self.silence_told {
@@ -285,7 +291,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::rules::{diagnostics::Source, header};
+    use crate::rules::{defaults::Defaults, diagnostics::Source, header};
 
     const WHO: Identity<'static> = Identity { rule: "r", series: "{}" };
 
@@ -293,7 +299,7 @@ mod tests {
         let text = format!(
             "/*\nname: r\ntier: data\nlevels: {{warning: value > 1, critical: value > 2}}\n{extra}\n*/ SELECT 1"
         );
-        header::split(&Arc::new(Source { path: "r.sql".into(), text })).unwrap().header
+        header::split(&Arc::new(Source { path: "r.sql".into(), text }), &Defaults::default()).unwrap().header
     }
 
     /// Plays readings ten seconds apart: h, w, c are levels, u is unjudged, . is silence. Answers with what was told.
@@ -305,7 +311,7 @@ mod tests {
             let end = at * 10_000;
             let change = match reading {
                 '.' => {
-                    let (change, forgotten) = series.silence(WHO, &header, 10_000, end);
+                    let (change, forgotten) = series.silence(WHO, &header, 10_000, end, false);
                     if forgotten {
                         told.push(format!("{at}:forgotten"));
                     }

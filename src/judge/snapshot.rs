@@ -1,9 +1,10 @@
 //! The state of a judge partition, written down: what the state topic holds.
 //!
-//! Three kinds of records, all written in the transaction of the outputs they belong to:
+//! Four kinds of records, all written in the transaction of the outputs they belong to:
 //!
 //! * `series`: the level and episode of one series, whenever they change. What was published binds: recovery takes
 //!   these as they are and never judges the past anew.
+//! * `readings`: readings that are needed beyond their window, until a snapshot has what became of them.
 //! * `progress`: the position in the log up to which outputs were published, and their ordinals.
 //! * `snapshot`: everything, at one position. Recovery begins there and replays the log up to `progress` to rebuild
 //!   panes, evaluating nothing.
@@ -13,7 +14,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use arrow::{array::AsArray, datatypes::Int64Type};
 use serde::{Deserialize, Serialize};
 
-use super::{Active, Compiled, Judge, RuleState, chain::Chain, panes::PaneStore, series::SeriesState};
+use super::{
+    Active, Compiled, Judge, RuleState, chain::Chain, history::SeriesHistory, panes::PaneStore, series::SeriesState,
+};
 use crate::{
     panes::Millis,
     partial::{FormatError, RuleSetRecord, envelope, ipc, open, read_ipc},
@@ -31,6 +34,9 @@ pub struct Progress {
     /// Rules that failed, and why: replay evaluates nothing, so it would not find out.
     #[serde(default)]
     pub fenced: BTreeMap<String, String>,
+    /// Since when rules have had whole windows, for those who read their readings.
+    #[serde(default)]
+    pub whole_from: BTreeMap<String, Millis>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,6 +62,10 @@ struct RuleHeader {
     late: i64,
     fenced: Option<String>,
     series: BTreeMap<Arc<str>, SeriesState>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    histories: BTreeMap<Arc<str>, SeriesHistory>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    whole_from: Option<Millis>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -91,11 +101,15 @@ impl Judge {
             }
         }
         let states = self.states.iter().map(|(name, state)| {
-            let RuleState { next_end, late, fenced, series } = state;
-            (
-                name.clone(),
-                RuleHeader { next_end: *next_end, late: *late, fenced: fenced.clone(), series: series.clone() },
-            )
+            let header = RuleHeader {
+                next_end: state.next_end,
+                late: state.late,
+                fenced: state.fenced.clone(),
+                series: state.series.clone(),
+                histories: state.histories.clone(),
+                whole_from: state.whole_from,
+            };
+            (name.clone(), header)
         });
         let header = Header {
             position,
@@ -140,8 +154,8 @@ impl Judge {
             }
         }
         for (name, state) in header.states {
-            let RuleHeader { next_end, late, fenced, series } = state;
-            judge.states.insert(name, RuleState { next_end, late, fenced, series });
+            let RuleHeader { next_end, late, fenced, series, histories, whole_from } = state;
+            judge.states.insert(name, RuleState { next_end, late, fenced, series, histories, whole_from });
         }
         judge.rules = rules;
         Ok((judge, header.position))
@@ -158,6 +172,13 @@ pub fn parse_series_key(key: &str) -> Option<(&str, &str)> {
     key.strip_prefix("series\u{1f}")?.split_once('\u{1f}')
 }
 
+/// The key of a record of remembered readings: the position before which it was published, and its number there.
+pub fn readings_key(position: i64, number: usize) -> String {
+    format!("{READINGS}{position:020}\u{1f}{number:05}")
+}
+
+/// What the keys of remembered readings begin with; in the order of such keys they were published.
+pub const READINGS: &str = "readings\u{1f}";
 /// The key of the progress record.
 pub const PROGRESS: &str = "progress";
 /// The key of the snapshot record.

@@ -1,12 +1,13 @@
 //! JUDGE's loop as a state machine: records of the partials log go in, transactions come out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Compiled, Judge, Mode,
+    memory::Remembered,
     output::{BreachEvent, Notice, Output, Reading, ReadingsHeader, readings_batch},
     series::SeriesState,
-    snapshot::{PROGRESS, Progress, SNAPSHOT, SnapshotError, parse_series_key, series_key},
+    snapshot::{PROGRESS, Progress, READINGS, SNAPSHOT, SnapshotError, parse_series_key, readings_key, series_key},
 };
 use crate::{
     panes::Millis,
@@ -56,6 +57,7 @@ pub struct Recorded {
     snapshot: Option<Vec<u8>>,
     progress: Option<Progress>,
     series: BTreeMap<String, Option<SeriesState>>,
+    readings: BTreeMap<String, Remembered>,
 }
 
 impl Recorded {
@@ -65,6 +67,10 @@ impl Recorded {
         match key {
             SNAPSHOT => self.snapshot = value.map(<[u8]>::to_vec),
             PROGRESS => self.progress = value.map(serde_json::from_slice).transpose().map_err(damaged)?,
+            _ if key.starts_with(READINGS) => match value {
+                Some(bytes) => _ = self.readings.insert(key.to_owned(), Remembered::decode(bytes)?),
+                None => _ = self.readings.remove(key),
+            },
             // Notes of others, such as which sources were ever read.
             _ if parse_series_key(key).is_none() => {}
             _ => {
@@ -101,6 +107,10 @@ struct Assigned {
     judge: Judge,
     /// The levels and episodes that were recorded, until replay has come to where they belong.
     recorded: BTreeMap<String, Option<SeriesState>>,
+    /// The readings that were recorded since the snapshot, likewise.
+    readings: BTreeMap<String, Remembered>,
+    /// The keys of readings that the next snapshot makes needless.
+    kept: BTreeSet<String>,
     /// The next record to process.
     position: i64,
     /// Records before this have been published.
@@ -150,6 +160,8 @@ impl Stage {
         let mut assigned = Assigned {
             judge,
             recorded: recorded.series,
+            kept: recorded.readings.keys().cloned().collect(),
+            readings: recorded.readings,
             position,
             replay_until: progress.position,
             progress,
@@ -158,7 +170,7 @@ impl Stage {
             snapshot_ms: now,
         };
         if position >= assigned.replay_until {
-            assigned.caught_up();
+            assigned.caught_up()?;
         }
         self.partitions.insert(partition, assigned);
         Ok((position, missed))
@@ -184,7 +196,7 @@ impl Stage {
         }
         assigned.position = offset + 1;
         if mode == Mode::Replay && assigned.position >= assigned.replay_until {
-            assigned.caught_up();
+            assigned.caught_up()?;
         }
         Ok(())
     }
@@ -224,14 +236,20 @@ impl Stage {
 
 impl Assigned {
     /// Replay has come to where the outputs ended: levels and episodes are taken as they were recorded.
-    fn caught_up(&mut self) {
+    fn caught_up(&mut self) -> Result<(), StageError> {
         for (key, state) in std::mem::take(&mut self.recorded) {
             if let Some((rule, series)) = parse_series_key(&key) {
                 self.judge.restore_series(rule, series, state);
             }
         }
         self.judge.restore_fenced(&self.progress.fenced);
+        for remembered in std::mem::take(&mut self.readings).into_values() {
+            self.judge.restore_readings(&remembered)?;
+        }
+        self.judge.caught_up()?;
+        self.judge.restore_whole_from(&self.progress.whole_from);
         self.judge.take_changed();
+        Ok(())
     }
 
     fn publish(
@@ -279,18 +297,26 @@ impl Assigned {
                 .map_err(|error| FormatError::Damaged(error.to_string()))?;
             transaction.state.push((partition, series_key(&rule, &series), value));
         }
+        for (number, remembered) in self.judge.take_remembered().into_iter().enumerate() {
+            let key = readings_key(self.position, number);
+            transaction.state.push((partition, key.clone(), Some(remembered.encode()?)));
+            self.kept.insert(key);
+        }
         if now - self.snapshot_ms >= snapshot_interval_ms {
             let bytes =
                 self.judge.snapshot(self.position).map_err(|error| StageError::Snapshot { partition, error })?;
             self.snapshot_ms = now;
             if bytes.len() <= SNAPSHOT_BYTES_MAX {
                 transaction.state.push((partition, SNAPSHOT.to_owned(), Some(bytes)));
+                // What is in the snapshot needs no record of its own.
+                transaction.state.extend(std::mem::take(&mut self.kept).into_iter().map(|key| (partition, key, None)));
             } else {
                 transaction.notices.push(Notice::SnapshotTooLarge { bytes: bytes.len() });
             }
         }
         self.progress.position = self.position;
         self.progress.fenced = self.judge.fenced();
+        self.progress.whole_from = self.judge.whole_from();
         let progress = serde_json::to_vec(&self.progress).map_err(|error| FormatError::Damaged(error.to_string()))?;
         transaction.state.push((partition, PROGRESS.to_owned(), Some(progress)));
         transaction.offsets.push((partition, self.position));

@@ -6,40 +6,61 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch},
-    compute::{SortColumn, cast, concat_batches, lexsort_to_indices, take_record_batch},
-    datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMillisecondType},
-    util::display::array_value_to_string,
+    array::{Array, ArrayRef, RecordBatch},
+    compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
+    datatypes::DataType,
 };
-use datafusion::{
-    common::{Result, ScalarValue, exec_err},
-    physical_expr::PhysicalExpr,
-};
-use serde_json::{Value, json};
+use datafusion::common::{Result, ScalarValue, exec_err};
+use serde_json::Value;
 
 use super::{
     RuleState,
-    output::{BreachEvent, Measure, Output, Reading, canonical, plain},
+    breach::Told,
+    history, memory,
+    output::{Output, Reading, plain},
     panes::PaneStore,
-    series::{Change, Happened, Identity},
+    rows::{Judged, key_columns, measures, of_sql, samples_at, texts, unjudged, value_at},
+    series::{Identity, SeriesState},
 };
 use crate::{
     fold::accumulate::{finish, finish_nothing},
     panes::Millis,
-    rules::{Rule, hash, header::Silence, levels::Level, plan::FoldUse, template},
+    rules::{
+        Rule,
+        header::Silence,
+        levels::Level,
+        plan::FoldUse,
+        series::{canonical, key_value},
+    },
+    spread::partition_of,
     time::rfc3339,
 };
 
-/// Evaluates and judges one window.
+/// One window of one rule.
+pub(super) struct Window<'a> {
+    /// The rule.
+    pub(super) rule: &'a Arc<Rule>,
+    /// The window's end.
+    pub(super) end: Millis,
+    /// True where every event of it was counted.
+    pub(super) whole: bool,
+    /// The judge partition, of how many.
+    pub(super) partition: (i32, i32),
+    /// The states.
+    pub(super) stores: &'a BTreeMap<String, PaneStore>,
+}
+
+/// Evaluates and judges one window. Answers with its rows where they are to be remembered.
 pub(super) fn evaluate(
-    rule: &Arc<Rule>,
-    end: Millis,
-    whole: bool,
-    stores: &BTreeMap<String, PaneStore>,
+    window: &Window<'_>,
     state: &mut RuleState,
     changed: &mut BTreeSet<(String, Arc<str>)>,
     out: &mut Vec<Output>,
-) -> Result<()> {
+) -> Result<Option<RecordBatch>> {
+    let Window { rule, end, whole, stores, .. } = *window;
+    if whole {
+        expect(window, state, changed);
+    }
     let nothing = rule.folds.iter().all(|fold| {
         let (from, to) = fold.hop.window(end);
         stores.get(&fold.ids.fold).is_none_or(|store| store.is_empty(from, to))
@@ -47,27 +68,11 @@ pub(super) fn evaluate(
     if nothing && rule.spread && rule.header.no_data.silence != Silence::Zero {
         // No states, no rows: only silence is to be noticed.
         if whole {
-            silences(rule, end, &BTreeSet::new(), state, changed, out);
+            silences(window, &BTreeSet::new(), state, changed, out);
         }
-        return Ok(());
+        return Ok(None);
     }
-    let mut results = Vec::new();
-    // To rules to which silence is zero: the series that no fold speaks of.
-    let mut silent: Option<BTreeSet<Arc<str>>> = None;
-    for fold in &rule.folds {
-        let (result, missing) = result(rule, fold, end, stores, state)?;
-        results.push(result);
-        silent = Some(match silent {
-            None => missing,
-            Some(silent) => silent.intersection(&missing).cloned().collect(),
-        });
-    }
-    let silent = silent.unwrap_or_default();
-    let rest = rule.rest.lock().unwrap_or_else(PoisonError::into_inner);
-    let rows = rest.run(end, results)?;
-    drop(rest);
-    let judged = Judged::new(rule, &rows)?;
-    let window_start = rule.folds.iter().map(|fold| fold.hop.window(end).0).min().unwrap_or(end);
+    let (rows, silent) = rows(window, state)?;
     let mut seen: BTreeSet<Arc<str>> = BTreeSet::new();
     let mut named = Vec::with_capacity(rows.num_rows());
     for row in 0..rows.num_rows() {
@@ -81,30 +86,36 @@ pub(super) fn evaluate(
         }
         named.push((columns, series));
     }
+    let unjudged = unjudged(rule, &rows, whole)?;
+    let teaches: Vec<bool> = unjudged.iter().map(Option::is_none).collect();
+    let series: Vec<Arc<str>> = named.iter().map(|(_, series)| Arc::clone(series)).collect();
+    let looked = history::Window { rows: &rows, series: &series, judged: &teaches, end };
+    let rows = history::step(&rule.history, &mut state.histories, &looked)?;
+    let judged = Judged::new(rule, &rows)?;
+    let mut told = Told::new(window);
+    let mut levels = Vec::with_capacity(rows.num_rows());
     for (row, (columns, series)) in named.into_iter().enumerate() {
         let mut reading = Reading {
             rule: Arc::clone(rule),
             series: Arc::clone(&series),
             columns,
-            window_start,
+            window_start: window_start(rule, end),
             window_end: end,
             value: value_at(&rows, rule.output.value, row),
             samples: rule.output.samples.and_then(|at| samples_at(&rows, at, row)),
             level: None,
             state: Level::Healthy,
-            unjudged: None,
+            unjudged: unjudged[row],
             measures: measures(rule, &rows, row),
             labels: texts(rule, &rows, row)?,
         };
         let who = Identity { rule: &rule.header.name, series: &series };
         let known = state.series.get(&series);
-        if whole {
+        if reading.unjudged.is_none() {
             match judged.level(rule, &reading, row, known.and_then(|known| known.level)) {
                 Ok(level) => reading.level = Some(level),
                 Err(reason) => reading.unjudged = Some(reason),
             }
-        } else {
-            reading.unjudged = Some("partial");
         }
         let mut series_state = known.cloned().unwrap_or_default();
         let change = if silent.contains(&series) {
@@ -117,40 +128,75 @@ pub(super) fn evaluate(
             state.series.insert(Arc::clone(&series), series_state);
             changed.insert((rule.header.name.clone(), Arc::clone(&series)));
         }
-        let shown = reading.clone();
+        levels.push((reading.level, reading.state));
+        let event = change.and_then(|change| told.event(who, Some(&reading), &change));
         out.push(Output::Reading(Box::new(reading)));
-        if let Some(change) = change {
-            breach(rule, who, end, Some(&shown), &change, out);
-        }
+        out.extend(event);
     }
     // A window that is not whole does not know who is silent.
     if whole {
-        silences(rule, end, &seen, state, changed, out);
+        silences(window, &seen, state, changed, out);
     }
-    Ok(())
+    Ok(if rule.remembered() { Some(memory::rows(&rows, &levels, &teaches)?) } else { None })
+}
+
+/// Of several windows the earliest start.
+pub(super) fn window_start(rule: &Rule, end: Millis) -> Millis {
+    rule.folds.iter().map(|fold| fold.hop.window(end).0).min().unwrap_or(end)
+}
+
+/// Series that should be there are known from the start, as silent ones.
+fn expect(window: &Window<'_>, state: &mut RuleState, changed: &mut BTreeSet<(String, Arc<str>)>) {
+    let Window { rule, end, partition, .. } = *window;
+    for expected in rule.expected.iter().filter(|expected| partition_of(&expected.home, partition.1) == partition.0) {
+        if !state.series.contains_key(&expected.series) {
+            let silent = SeriesState::silent(end - rule.slide_ms);
+            state.series.insert(Arc::clone(&expected.series), silent);
+            changed.insert((rule.header.name.clone(), Arc::clone(&expected.series)));
+        }
+    }
+}
+
+/// The rows of the rule's SQL, and the series that no event of the window speaks of.
+fn rows(window: &Window<'_>, state: &RuleState) -> Result<(RecordBatch, BTreeSet<Arc<str>>)> {
+    let rule = window.rule;
+    let mut results = Vec::new();
+    // To rules to which silence is zero: the series that no fold speaks of.
+    let mut silent: Option<BTreeSet<Arc<str>>> = None;
+    for fold in &rule.folds {
+        let (result, missing) = result(rule, fold, window.end, window.stores, state)?;
+        results.push(result);
+        silent = Some(match silent {
+            None => missing,
+            Some(silent) => silent.intersection(&missing).cloned().collect(),
+        });
+    }
+    let rest = rule.rest.lock().unwrap_or_else(PoisonError::into_inner);
+    let rows = rest.run(window.end, results)?;
+    Ok((of_sql(rule, &rows)?, silent.unwrap_or_default()))
 }
 
 /// The series that the window does not speak of.
 fn silences(
-    rule: &Arc<Rule>,
-    end: Millis,
+    window: &Window<'_>,
     seen: &BTreeSet<Arc<str>>,
     state: &mut RuleState,
     changed: &mut BTreeSet<(String, Arc<str>)>,
     out: &mut Vec<Output>,
 ) {
+    let Window { rule, end, .. } = *window;
     let silent: Vec<Arc<str>> = state.series.keys().filter(|series| !seen.contains(*series)).cloned().collect();
+    let mut told = Told::new(window);
     for series in silent {
         let Some(known) = state.series.get_mut(&series) else { continue };
         let before = known.clone();
         let who = Identity { rule: &rule.header.name, series: &series };
-        let (change, forget) = known.silence(who, &rule.header, rule.slide_ms, end);
+        let (change, forget) = known.silence(who, &rule.header, rule.slide_ms, end, rule.expects(&series));
         let same = *known == before;
-        if let Some(change) = change {
-            breach(rule, who, end, None, &change, out);
-        }
+        out.extend(change.and_then(|change| told.event(who, None, &change)));
         if forget {
             state.series.remove(&series);
+            state.histories.remove(&series);
         }
         if forget || !same {
             changed.insert((rule.header.name.clone(), series));
@@ -224,7 +270,7 @@ fn missing_keys(
     let silent: BTreeMap<&Arc<str>, Vec<Option<String>>> = state
         .series
         .iter()
-        .filter(|(_, known)| !known.forgettable(&rule.header, end))
+        .filter(|(series, known)| rule.expects(series) || !known.forgettable(&rule.header, end))
         .filter_map(|(series, _)| Some((series, of_fold(series)?)))
         .filter(|(_, key)| !present.contains(key))
         .collect();
@@ -244,272 +290,3 @@ fn missing_keys(
     Ok((columns?, silent.into_keys().cloned().collect()))
 }
 
-/// The predicates of a rule, evaluated over all rows of a window.
-struct Judged {
-    levels: BTreeMap<Level, BooleanArray>,
-    until: BTreeMap<Level, BooleanArray>,
-    judge_when: Option<BooleanArray>,
-}
-
-impl Judged {
-    fn new(rule: &Rule, rows: &RecordBatch) -> Result<Self> {
-        let rows = conform(rows, &rule.output.schema)?;
-        let evaluate = |expr: &Arc<dyn PhysicalExpr>| -> Result<BooleanArray> {
-            Ok(expr.evaluate(&rows)?.into_array(rows.num_rows())?.as_boolean().clone())
-        };
-        let all = |exprs: &BTreeMap<Level, Arc<dyn PhysicalExpr>>| -> Result<BTreeMap<Level, BooleanArray>> {
-            exprs.iter().map(|(level, expr)| Ok((*level, evaluate(expr)?))).collect()
-        };
-        Ok(Self {
-            levels: all(&rule.predicates.levels)?,
-            until: all(&rule.predicates.until)?,
-            judge_when: rule.predicates.judge_when.as_ref().map(evaluate).transpose()?,
-        })
-    }
-
-    fn holds(array: &BooleanArray, row: usize) -> Option<bool> {
-        array.is_valid(row).then(|| array.value(row))
-    }
-
-    /// The level of a row, or why it has none.
-    fn level(
-        &self,
-        rule: &Rule,
-        reading: &Reading,
-        row: usize,
-        present: Option<Level>,
-    ) -> std::result::Result<Level, &'static str> {
-        let value = reading.value.ok_or("no_value")?;
-        if self.judge_when.as_ref().is_some_and(|when| Self::holds(when, row) != Some(true)) {
-            return Err("judge_when");
-        }
-        if self.levels.values().all(|array| array.is_null(row)) {
-            return Err("no_level");
-        }
-        let level = match &rule.bands {
-            Some(bands) => bands.level(value, present),
-            None => {
-                let severe = self
-                    .levels
-                    .iter()
-                    .rev()
-                    .find(|(_, array)| Self::holds(array, row) == Some(true))
-                    .map(|(level, _)| *level);
-                let open = !self.levels.contains_key(&Level::Healthy);
-                severe.or(open.then_some(Level::Healthy)).or(present).unwrap_or_default()
-            }
-        };
-        match present {
-            // A level with an `until` is left only when that holds.
-            Some(present) if level < present => match self.until.get(&present) {
-                Some(until) if Self::holds(until, row) != Some(true) => Ok(present),
-                _ => Ok(level),
-            },
-            _ => Ok(level),
-        }
-    }
-}
-
-/// Casts a batch to a schema of the same columns.
-fn conform(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns: std::result::Result<Vec<ArrayRef>, _> =
-        rows.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type())).collect();
-    let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
-    Ok(RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns?)?)
-}
-
-fn value_at(rows: &RecordBatch, at: usize, row: usize) -> Option<f64> {
-    let column = rows.column(at).as_primitive_opt::<Float64Type>()?;
-    column.is_valid(row).then(|| column.value(row))
-}
-
-fn samples_at(rows: &RecordBatch, at: usize, row: usize) -> Option<i64> {
-    let column = cast(&rows.column(at).slice(row, 1), &DataType::Int64).ok()?;
-    let column = column.as_primitive::<Int64Type>();
-    column.is_valid(0).then(|| column.value(0))
-}
-
-fn key_columns(rule: &Rule, rows: &RecordBatch, row: usize) -> Result<Vec<(String, Value)>> {
-    let one = |at: &usize| Ok((rule.output.schema.field(*at).name().clone(), key_value(rows.column(*at), row)?));
-    rule.output.keys.iter().map(one).collect()
-}
-
-/// A key as it stands in a series.
-fn key_value(column: &ArrayRef, row: usize) -> Result<Value> {
-    Ok(match column.data_type() {
-        _ if column.is_null(row) => Value::Null,
-        DataType::Int64 => json!(column.as_primitive::<Int64Type>().value(row)),
-        DataType::Float64 => json!(column.as_primitive::<Float64Type>().value(row)),
-        DataType::Boolean => json!(column.as_boolean().value(row)),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            json!(rfc3339(column.as_primitive::<TimestampMillisecondType>().value(row)))
-        }
-        _ => Value::String(array_value_to_string(column, row)?),
-    })
-}
-
-fn measures(rule: &Rule, rows: &RecordBatch, row: usize) -> Vec<(String, Option<Measure>)> {
-    let one = |at: &usize| {
-        let column = rows.column(*at).slice(row, 1);
-        let measure = if column.is_null(0) {
-            None
-        } else if column.data_type().is_integer() || *column.data_type() == DataType::Boolean {
-            cast(&column, &DataType::Int64)
-                .ok()
-                .map(|column| Measure::Whole(column.as_primitive::<Int64Type>().value(0)))
-        } else {
-            cast(&column, &DataType::Float64)
-                .ok()
-                .map(|column| Measure::Number(column.as_primitive::<Float64Type>().value(0)))
-        };
-        (rule.output.schema.field(*at).name().clone(), measure)
-    };
-    rule.output.measures.iter().map(one).collect()
-}
-
-fn texts(rule: &Rule, rows: &RecordBatch, row: usize) -> Result<Vec<(String, Option<String>)>> {
-    let one = |at: &usize| -> Result<(String, Option<String>)> {
-        let column = rows.column(*at);
-        let text = match column.as_primitive_opt::<TimestampMillisecondType>() {
-            _ if column.is_null(row) => None,
-            Some(times) => Some(rfc3339(times.value(row))),
-            None => Some(array_value_to_string(column, row)?),
-        };
-        Ok((rule.output.schema.field(*at).name().clone(), text))
-    };
-    rule.output.labels.iter().map(one).collect()
-}
-
-/// Tells a change of a series to people, unless the rule is in shadow.
-pub(super) fn breach(
-    rule: &Arc<Rule>,
-    who: Identity<'_>,
-    end: Millis,
-    reading: Option<&Reading>,
-    change: &Change,
-    out: &mut Vec<Output>,
-) {
-    let header = &rule.header;
-    if header.shadow {
-        return;
-    }
-    let series: BTreeMap<String, Value> = serde_json::from_str(who.series).unwrap_or_default();
-    // The limit that matters is that of the worse of the two states.
-    let limit = header
-        .levels
-        .get(&change.state.max(change.previous))
-        .map(|predicate| predicate.sql.clone())
-        .unwrap_or_default();
-    let start = rule.folds.iter().map(|fold| fold.hop.window(end).0).min().unwrap_or(end);
-    let value = reading.and_then(|reading| reading.value);
-    let mut known = serde_json::Map::from_iter(series.clone());
-    for (name, measure) in reading.iter().flat_map(|reading| &reading.measures) {
-        known.insert(name.clone(), json!(measure));
-    }
-    for (name, text) in reading.iter().flat_map(|reading| &reading.labels) {
-        known.insert(name.clone(), json!(text));
-    }
-    for (name, given) in [
-        ("value", json!(value)),
-        ("samples", json!(reading.and_then(|reading| reading.samples))),
-        ("rule", json!(header.name)),
-        ("title", json!(header.title)),
-        ("unit", json!(header.unit)),
-        ("level", json!(change.state)),
-        ("state", json!(change.state)),
-        ("previous_level", json!(change.previous)),
-        ("limit", json!(limit)),
-        ("since", json!(rfc3339(change.episode.since_ms))),
-        ("window_end", json!(rfc3339(end))),
-    ] {
-        known.insert(name.into(), given);
-    }
-    // Columns that this reading does not have are no mistake of the template.
-    for field in rule.output.schema.fields() {
-        known.entry(field.name().clone()).or_insert(Value::Null);
-    }
-    let known = Value::Object(known);
-    let mut labels = header.labels.clone();
-    labels.extend(
-        reading
-            .iter()
-            .flat_map(|reading| &reading.labels)
-            .filter_map(|(name, text)| Some((name.clone(), text.clone()?))),
-    );
-    out.push(Output::Breach(Box::new(BreachEvent {
-        happened: change.happened,
-        id: change.event_id(who),
-        episode: change.episode.id.clone(),
-        ordinal: change.episode.events,
-        rule: header.name.clone(),
-        rule_version: rule.version.clone(),
-        title: header.title.clone(),
-        tier: header.tier.name().into(),
-        kind: header.tier.kind().into(),
-        owner: header.owner.clone(),
-        series,
-        level: change.state,
-        previous_level: change.previous,
-        value,
-        unit: header.unit.clone(),
-        limit,
-        samples: reading.and_then(|reading| reading.samples),
-        window_start: rfc3339(start),
-        window_end: rfc3339(end),
-        since: rfc3339(change.episode.since_ms),
-        opened_at: rfc3339(change.episode.opened_ms),
-        reason: change.reason.into(),
-        summary: template::render(&header.annotations.summary, &known),
-        description: template::render(&header.annotations.description, &known),
-        runbook_url: header.annotations.runbook_url.clone(),
-        labels,
-        measures: reading.map(|reading| reading.measures.iter().cloned().collect()).unwrap_or_default(),
-    })));
-}
-
-/// The built-in technical breach about a rule that failed in one partition: opened when it is fenced off, resolved when
-/// it has changed.
-pub(super) fn fenced(rule: &Rule, partition: i32, end: Millis, reason: &str, happened: Happened) -> Output {
-    let name = "tierwatch_rule_fenced";
-    let series =
-        BTreeMap::from([("rule".to_owned(), json!(rule.header.name)), ("partition".to_owned(), json!(partition))]);
-    // The version, not the window, tells one failure from the next: a replay may find it at another window.
-    let episode = hash(&format!("{name}\u{1f}{}\u{1f}{}", canonical(series.clone()), rule.version));
-    let open = happened == Happened::Opened;
-    let ordinal = if open { 1 } else { 2 };
-    let levels = if open { (Level::Critical, Level::Healthy) } else { (Level::Healthy, Level::Critical) };
-    let summary = if open {
-        format!("{} is not evaluated until it changes: {reason}", rule.header.name)
-    } else {
-        format!("{} has changed and is evaluated again", rule.header.name)
-    };
-    Output::Breach(Box::new(BreachEvent {
-        happened,
-        id: hash(&format!("{episode}\u{1f}{ordinal}")),
-        episode,
-        ordinal,
-        rule: name.into(),
-        rule_version: rule.version.clone(),
-        title: "A rule failed and is fenced off".into(),
-        tier: "data".into(),
-        kind: "technical".into(),
-        owner: rule.header.owner.clone(),
-        series,
-        level: levels.0,
-        previous_level: levels.1,
-        value: None,
-        unit: String::new(),
-        limit: String::new(),
-        samples: None,
-        window_start: rfc3339(end - rule.slide_ms),
-        window_end: rfc3339(end),
-        since: rfc3339(end),
-        opened_at: rfc3339(end),
-        reason: reason.into(),
-        summary,
-        description: String::new(),
-        runbook_url: rule.header.annotations.runbook_url.clone(),
-        labels: BTreeMap::new(),
-        measures: BTreeMap::new(),
-    }))
-}

@@ -169,7 +169,7 @@ fn write(
 /// A breach event as CloudEvents has it in Kafka's binary mode: attributes as headers, the event as the value.
 fn cloud_event(topic: &str, alert: &Alert) -> Outgoing {
     let event = &alert.event;
-    let series = crate::judge::output::canonical(event.series.clone());
+    let series = crate::rules::series::canonical(event.series.clone());
     // A trace of its own for each breach; ids are the first half of the hashes, which are never zero in practice.
     let traceparent = format!("00-{0}{0}-{1}-01", event.episode, event.id);
     let headers = [

@@ -146,7 +146,7 @@ impl AggregateUDFImpl for Exact {
 }
 
 /// One group, for plans without GROUP BY.
-struct Single(Box<dyn GroupsAccumulator + Sync>);
+pub(super) struct Single(pub(super) Box<dyn GroupsAccumulator + Sync>);
 
 impl std::fmt::Debug for Single {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -181,7 +181,7 @@ impl Accumulator for Single {
 }
 
 /// Calls `f` for each row that counts: its group and its place.
-fn each_row(groups: &[usize], values: &dyn Array, filter: Option<&BooleanArray>, mut f: impl FnMut(usize, usize)) {
+pub(super) fn each_row(groups: &[usize], values: &dyn Array, filter: Option<&BooleanArray>, mut f: impl FnMut(usize, usize)) {
     for (row, group) in groups.iter().enumerate() {
         if values.is_valid(row) && filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row)) {
             f(*group, row);
@@ -190,7 +190,7 @@ fn each_row(groups: &[usize], values: &dyn Array, filter: Option<&BooleanArray>,
 }
 
 /// The state of each row by itself, for a plan that skips its partial aggregation.
-fn states_of_rows(
+pub(super) fn states_of_rows(
     rows: &mut dyn GroupsAccumulator,
     values: &[ArrayRef],
     filter: Option<&BooleanArray>,
@@ -200,7 +200,7 @@ fn states_of_rows(
     rows.state(EmitTo::All)
 }
 
-fn binary(states: &[ArrayRef]) -> Result<&BinaryArray> {
+pub(super) fn binary(states: &[ArrayRef]) -> Result<&BinaryArray> {
     states
         .first()
         .and_then(|array| array.as_binary_opt::<i32>())

@@ -45,6 +45,18 @@ impl Kind {
         }
     }
 
+    /// What a column of a rule's output is to another rule.
+    fn of(kind: &DataType) -> Self {
+        match kind {
+            DataType::Boolean => Self::Boolean,
+            DataType::Decimal128(precision, scale) => Self::Decimal(*precision, *scale),
+            DataType::Timestamp(..) => Self::Time,
+            kind if kind.is_integer() => Self::Integer,
+            kind if kind.is_numeric() => Self::Number,
+            _ => Self::Text,
+        }
+    }
+
     /// What a person would call it.
     pub fn describe(self) -> String {
         match self {
@@ -77,6 +89,21 @@ pub struct Column {
     pub allowed: Vec<String>,
 }
 
+impl Column {
+    /// A column about which nothing else is known.
+    fn plain(name: &str, kind: Kind) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            required: false,
+            masked: false,
+            minimum: None,
+            maximum: None,
+            allowed: Vec::new(),
+        }
+    }
+}
+
 /// A source topic with a schema, as SQL sees it.
 #[derive(Debug, Clone)]
 pub struct Table {
@@ -92,12 +119,51 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The same as Arrow sees it.
     pub schema: SchemaRef,
+    /// How often each of its entities reports, in milliseconds, where it is a table of reports.
+    pub interval_ms: Option<i64>,
+    /// The rule whose readings it holds, where it is no topic.
+    pub rule: Option<String>,
 }
 
 impl Table {
     /// The column of that name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
+    }
+}
+
+/// What the tables of rules' readings are called: `rule.` and the rule's name.
+pub const OF_RULE: &str = "rule.";
+
+/// The readings of a rule as a table: its output columns, with `window_end`, `level` and `state`.
+pub fn readings_of(rule: &str, output: &SchemaRef) -> Table {
+    let own = ["window_start", "window_end", "level", "state"];
+    let mut columns: Vec<Column> = output
+        .fields()
+        .iter()
+        .filter(|field| !own.contains(&field.name().as_str()))
+        .map(|field| Column::plain(field.name(), Kind::of(field.data_type())))
+        .collect();
+    columns.push(Column::plain("window_end", Kind::Time));
+    for name in ["level", "state"] {
+        let mut column = Column::plain(name, Kind::Text);
+        column.allowed = super::levels::Level::ALL.map(|level| level.name().to_owned()).to_vec();
+        columns.push(column);
+    }
+    let mut fields: Vec<Arc<Field>> =
+        output.fields().iter().filter(|field| !own.contains(&field.name().as_str())).cloned().collect();
+    fields.push(Arc::new(Field::new("window_end", Kind::Time.data_type(), false)));
+    fields.push(Arc::new(Field::new("level", DataType::Utf8, true)));
+    fields.push(Arc::new(Field::new("state", DataType::Utf8, true)));
+    Table {
+        name: format!("{OF_RULE}{rule}"),
+        topic: String::new(),
+        event_time: "window_end".into(),
+        out_of_orderness_ms: 0,
+        columns,
+        schema: Arc::new(Schema::new(fields)),
+        interval_ms: None,
+        rule: Some(rule.to_owned()),
     }
 }
 
@@ -119,6 +185,8 @@ pub struct Catalog {
     pub tables: BTreeMap<String, Arc<Table>>,
     /// Reference tables, by name.
     pub references: BTreeMap<String, Arc<Reference>>,
+    /// Readings of rules, by `rule.` and the rule's name.
+    pub readings: BTreeMap<String, Arc<Table>>,
 }
 
 /// Reads `schemas/tables/*.json` and, from `references`, pairs of `.json` and `.csv`.
@@ -208,6 +276,14 @@ fn table(source: &Arc<Source>) -> Result<Table, Vec<Diagnostic>> {
             0
         }
     };
+    let interval_ms = text("x-interval").and_then(|text| match time::parse_span(text) {
+        Ok(ms) => Some(ms),
+        Err(message) => {
+            let place = find(source, "x-interval");
+            problems.push(Diagnostic::error("broken-span", source, place, message, "for example \"10s\""));
+            None
+        }
+    });
     let mut columns = columns(source, &json, &mut problems);
     match columns.iter_mut().find(|column| column.name == event_time) {
         Some(column) if column.kind == Kind::Time => column.required = true,
@@ -230,7 +306,7 @@ fn table(source: &Arc<Source>) -> Result<Table, Vec<Diagnostic>> {
         return Err(problems);
     }
     let schema = arrow_schema(&columns);
-    Ok(Table { name, topic, event_time, out_of_orderness_ms, columns, schema })
+    Ok(Table { name, topic, event_time, out_of_orderness_ms, columns, schema, interval_ms, rule: None })
 }
 
 fn arrow_schema(columns: &[Column]) -> SchemaRef {

@@ -3,10 +3,12 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
+use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
 use super::{
+    defaults::Defaults,
     diagnostics::{Diagnostic, Source, offset},
     levels::Level,
 };
@@ -71,6 +73,36 @@ pub struct NoData {
     pub forget_ms: i64,
 }
 
+impl Default for NoData {
+    fn default() -> Self {
+        Self { silence: Silence::Hold, after_ms: 5 * 60 * 1000, forget_ms: DAY_MS }
+    }
+}
+
+/// The series that should be there: the rows of a reference table.
+#[derive(Debug, Clone)]
+pub struct Expect {
+    /// The reference table.
+    pub table: String,
+    /// Its columns, which are the columns of the key.
+    pub columns: Vec<String>,
+    /// Where it stands.
+    pub span: Range<usize>,
+}
+
+/// What a breach event says about the events behind it.
+#[derive(Debug, Clone)]
+pub struct Diagnose {
+    /// Which events count against the rule; all of the window where it is `None`.
+    pub offending: Option<Predicate>,
+    /// The columns by which they are told apart.
+    pub by: Vec<String>,
+    /// How many values of each column are named.
+    pub top: usize,
+    /// Where it stands.
+    pub span: Range<usize>,
+}
+
 /// Texts for people, rendered for each breach event.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,8 +162,14 @@ pub struct Header {
     pub annotations: Annotations,
     /// Evaluates, stores and shows, but does not alert.
     pub shadow: bool,
-    /// Fields that are read but do nothing yet, and where they stand.
-    pub without_effect: Vec<(&'static str, Range<usize>)>,
+    /// The series that should be there.
+    pub expect: Option<Expect>,
+    /// Columns that look back at earlier readings, in the order in which they stand.
+    pub history: Vec<(String, Predicate)>,
+    /// Where the hours of `expected` and `deviation` are told.
+    pub timezone: Tz,
+    /// What a breach event says about the events behind it.
+    pub diagnose: Option<Diagnose>,
 }
 
 /// A rule file parted into its header and where its SQL begins.
@@ -169,14 +207,27 @@ struct Raw {
     #[serde(default)]
     annotations: Annotations,
     mode: Option<Mode>,
-    diagnose: Option<Spanned<serde::de::IgnoredAny>>,
+    diagnose: Option<Spanned<RawDiagnose>>,
+    #[serde(default)]
+    history: BTreeMap<String, Spanned<String>>,
+    timezone: Option<Spanned<String>>,
 }
 
-#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[derive(Debug, Deserialize, Clone, Copy, PartialEq)]
 #[serde(rename_all = "lowercase")]
-enum Mode {
+pub(super) enum Mode {
     Alert,
     Shadow,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDiagnose {
+    #[serde(rename = "where")]
+    offending: Option<Spanned<String>>,
+    #[serde(default)]
+    by: Vec<String>,
+    top: Option<usize>,
 }
 
 #[derive(Deserialize, Default)]
@@ -187,21 +238,21 @@ struct RawLevels {
     critical: Option<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Clone)]
 #[serde(untagged)]
-enum Spans {
+pub(super) enum Spans {
     Both(String),
     Each(BTreeMap<String, String>),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawNoData {
+pub(super) struct RawNoData {
     #[serde(rename = "as", default)]
-    silence: Silence,
-    expect: Option<Spanned<String>>,
-    after: Option<Spanned<String>>,
-    forget: Option<Spanned<String>>,
+    pub(super) silence: Silence,
+    pub(super) expect: Option<Spanned<String>>,
+    pub(super) after: Option<Spanned<String>>,
+    pub(super) forget: Option<Spanned<String>>,
 }
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -209,7 +260,8 @@ const SEVERE: [Level; 2] = [Level::Warning, Level::Critical];
 const SHAPE: &str = "a rule begins with /* a YAML header */ and goes on with one SELECT";
 
 /// Parts a rule file and checks its header; every mistake that can be told apart is reported at once.
-pub fn split(source: &Arc<Source>) -> Result<RuleText, Vec<Diagnostic>> {
+/// What the header leaves open is taken from `defaults`.
+pub fn split(source: &Arc<Source>, defaults: &Defaults) -> Result<RuleText, Vec<Diagnostic>> {
     let text = &source.text;
     let one = |code, span, message: &str, hint: &str| Err(vec![Diagnostic::error(code, source, span, message, hint)]);
     let start = text.len() - text.trim_start().len();
@@ -223,32 +275,27 @@ pub fn split(source: &Arc<Source>) -> Result<RuleText, Vec<Diagnostic>> {
     // The YAML keeps its place in the file, so that its positions are the file's own.
     let mut yaml: String = text[..start + 2].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
     yaml.push_str(&text[start + 2..start + length]);
-    let raw: Raw = match serde_saphyr::from_str(&yaml) {
-        Ok(raw) => raw,
-        Err(error) => {
-            let error = error.without_snippet();
-            let at = error.location().map_or(start, |at| place(text, at.line(), at.column()));
-            let message = error.to_string();
-            let message = message
-                .split(" at line ")
-                .next()
-                .unwrap_or(&message)
-                .split(", set DuplicateKeyPolicy")
-                .next()
-                .unwrap_or_default()
-                .to_owned();
-            let span = super::diagnostics::word_at(text, at);
-            let hint = hint(&message);
-            return Err(vec![Diagnostic::error(
-                "broken-header",
-                source,
-                span,
-                format!("the header is not as it should be: {message}"),
-                hint,
-            )]);
-        }
-    };
-    check(source, raw, sql_start)
+    let raw: Raw = serde_saphyr::from_str(&yaml).map_err(|error| vec![broken(source, start, &error)])?;
+    check(source, raw, sql_start, defaults)
+}
+
+/// What the YAML reader says about a mistake, in our words and at its place.
+pub(super) fn broken(source: &Arc<Source>, start: usize, error: &serde_saphyr::Error) -> Diagnostic {
+    let text = &source.text;
+    let error = error.without_snippet();
+    let at = error.location().map_or(start, |at| place(text, at.line(), at.column()));
+    let message = error.to_string();
+    let message = message
+        .split(" at line ")
+        .next()
+        .unwrap_or(&message)
+        .split(", set DuplicateKeyPolicy")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    let span = super::diagnostics::word_at(text, at);
+    let hint = hint(&message);
+    Diagnostic::error("broken-header", source, span, format!("the header is not as it should be: {message}"), hint)
 }
 
 /// "unknown field `x`, expected one of a, b" names the near miss itself.
@@ -259,6 +306,9 @@ fn hint(message: &str) -> String {
             .map(str::to_owned)
             .collect()
     };
+    if message.contains("unknown field") && message.contains(')') {
+        return "put a text with a comma in quotes: expect: \"replicas(database, replica)\"".into();
+    }
     if let Some((wrong, expected)) = message.split_once("expected ")
         && let Some(wrong) = words(wrong).pop()
         && message.contains("unknown")
@@ -293,62 +343,112 @@ fn text_span(source: &Source, value: &Spanned<String>) -> Range<usize> {
         .map_or(line.clone(), |at| line.start + at..line.start + at + value.value.len())
 }
 
-fn check(source: &Arc<Source>, raw: Raw, sql_start: usize) -> Result<RuleText, Vec<Diagnostic>> {
-    let mut problems = Vec::new();
-    let mut read = |value: &Spanned<String>| match time::parse_span(&value.value) {
-        Ok(ms) => ms,
-        Err(message) => {
-            problems.push(Diagnostic::error("broken-span", source, span_of(source, value), message, ""));
+/// Reads spans of a header, and keeps what is wrong with them.
+pub(super) struct Spanning<'a> {
+    pub(super) source: &'a Arc<Source>,
+    pub(super) problems: Vec<Diagnostic>,
+}
+
+impl Spanning<'_> {
+    /// A span of time in milliseconds; 0 where it is none.
+    pub(super) fn ms(&mut self, value: &Spanned<String>) -> i64 {
+        time::parse_span(&value.value).unwrap_or_else(|message| {
+            let place = span_of(self.source, value);
+            self.problems.push(Diagnostic::error("broken-span", self.source, place, message, ""));
             0
-        }
-    };
-    let mut for_ms = BTreeMap::new();
-    let mut unknown = Vec::new();
-    if let Some(given) = &raw.for_span {
-        let spans = match &given.value {
+        })
+    }
+
+    /// `for`: one span for both levels, or one for each.
+    pub(super) fn levels(&mut self, given: &Spanned<Spans>) -> BTreeMap<Level, i64> {
+        let spans: BTreeMap<String, String> = match &given.value {
             Spans::Both(both) => SEVERE.into_iter().map(|level| (level.name().to_owned(), both.clone())).collect(),
             Spans::Each(each) => each.clone(),
         };
+        let mut for_ms = BTreeMap::new();
         for (name, value) in spans {
-            let ms = read(&Spanned::new(value, given.referenced, given.defined));
+            let ms = self.ms(&Spanned::new(value, given.referenced, given.defined));
             match Level::parse(&name) {
                 Some(level) if SEVERE.contains(&level) => _ = for_ms.insert(level, ms),
-                _ => unknown.push((name, span_of(source, given))),
+                _ => self.problems.push(Diagnostic::error(
+                    "unknown-level",
+                    self.source,
+                    span_of(self.source, given),
+                    format!("`for` knows no level `{name}`"),
+                    "for: {warning: 5m, critical: 1m}, or one span for both",
+                )),
             }
         }
+        for_ms
     }
-    let keep_firing_ms = raw.keep_firing_for.as_ref().map_or(0, &mut read);
-    let repeat_ms = raw.repeat_interval.as_ref().map(&mut read);
-    let no_data = raw.no_data.unwrap_or(RawNoData { silence: Silence::Hold, expect: None, after: None, forget: None });
-    let mut without_effect = Vec::new();
-    without_effect.extend(no_data.expect.as_ref().map(|expect| ("expect", text_span(source, expect))));
-    without_effect.extend(raw.diagnose.as_ref().map(|diagnose| ("diagnose", span_of(source, diagnose))));
-    let no_data = NoData {
-        silence: no_data.silence,
-        after_ms: no_data.after.as_ref().map_or(5 * 60 * 1000, &mut read),
-        forget_ms: no_data.forget.as_ref().map_or(DAY_MS, &mut read),
-    };
-    for (name, span) in unknown {
-        problems.push(Diagnostic::error(
-            "unknown-level",
-            source,
-            span,
-            format!("`for` knows no level `{name}`"),
-            "for: {warning: 5m, critical: 1m}, or one span for both",
-        ));
+
+    /// `no_data`, with what it leaves open as it usually is.
+    pub(super) fn no_data(&mut self, given: &RawNoData) -> NoData {
+        let usual = NoData::default();
+        NoData {
+            silence: given.silence,
+            after_ms: given.after.as_ref().map_or(usual.after_ms, |span| self.ms(span)),
+            forget_ms: given.forget.as_ref().map_or(usual.forget_ms, |span| self.ms(span)),
+        }
     }
-    let name = &raw.name.value;
-    let word = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        && name.starts_with(|c: char| c.is_ascii_lowercase());
-    if !word || name.len() > 100 {
-        problems.push(Diagnostic::error(
-            "rule-name",
-            source,
-            span_of(source, &raw.name),
-            format!("`{name}` is no name for a rule"),
-            "lower-case letters, digits and _, at most 100",
-        ));
+
+    /// The time zone of that name.
+    pub(super) fn timezone(&mut self, given: &Spanned<String>) -> Tz {
+        given.value.parse().unwrap_or_else(|_| {
+            let place = text_span(self.source, given);
+            let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+            let near = super::diagnostics::did_you_mean(&given.value, names);
+            let hint = if near.is_empty() { "write it like Europe/Berlin, or UTC".to_owned() } else { near };
+            let message = format!("`{}` is no time zone", given.value);
+            self.problems.push(Diagnostic::error("timezone", self.source, place, message, hint));
+            Tz::UTC
+        })
     }
+
+    /// `expect: services(service)`.
+    fn expect(&mut self, given: &Spanned<String>) -> Option<Expect> {
+        let span = text_span(self.source, given);
+        let word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let parts = given.value.trim().strip_suffix(')').and_then(|text| text.split_once('('));
+        if let Some((table, columns)) = parts {
+            let columns: Vec<String> = columns.split(',').map(|column| column.trim().to_owned()).collect();
+            if word(table.trim()) && columns.iter().all(|column| word(column)) {
+                return Some(Expect { table: table.trim().to_owned(), columns, span });
+            }
+        }
+        let message = format!("`{}` is no reference table with its columns", given.value);
+        self.problems.push(Diagnostic::error("expect", self.source, span, message, "expect: services(service)"));
+        None
+    }
+}
+
+/// The name, where it is one.
+fn named(source: &Arc<Source>, name: &Spanned<String>) -> Option<Diagnostic> {
+    let text = &name.value;
+    let word = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && text.starts_with(|c: char| c.is_ascii_lowercase());
+    (!word || text.len() > 100).then(|| {
+        let message = format!("`{text}` is no name for a rule");
+        let hint = "lower-case letters, digits and _, at most 100";
+        Diagnostic::error("rule-name", source, span_of(source, name), message, hint)
+    })
+}
+
+fn check(
+    source: &Arc<Source>,
+    raw: Raw,
+    sql_start: usize,
+    defaults: &Defaults,
+) -> Result<RuleText, Vec<Diagnostic>> {
+    let mut read = Spanning { source, problems: Vec::new() };
+    let for_ms = raw.for_span.as_ref().map(|given| read.levels(given));
+    let keep_firing_ms = raw.keep_firing_for.as_ref().map(|span| read.ms(span));
+    let repeat_ms = raw.repeat_interval.as_ref().map(|span| read.ms(span));
+    let no_data = raw.no_data.as_ref().map(|given| read.no_data(given));
+    let expect = raw.no_data.as_ref().and_then(|given| given.expect.as_ref()).and_then(|given| read.expect(given));
+    let timezone = raw.timezone.as_ref().map(|given| read.timezone(given));
+    let mut problems = read.problems;
+    problems.extend(named(source, &raw.name));
     let predicate = |value: Spanned<String>| Predicate { span: text_span(source, &value), sql: value.value };
     let by_level = |raw: RawLevels| -> BTreeMap<Level, Predicate> {
         [(Level::Healthy, raw.healthy), (Level::Warning, raw.warning), (Level::Critical, raw.critical)]
@@ -382,27 +482,44 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize) -> Result<RuleText, V
         }
         (None, when) => when.map(predicate),
     };
+    let diagnose = raw.diagnose.map(|given| Diagnose {
+        span: span_of(source, &given),
+        offending: given.value.offending.map(predicate),
+        by: given.value.by,
+        top: given.value.top.unwrap_or(5).clamp(1, 20),
+    });
     if !problems.is_empty() {
         return Err(problems);
+    }
+    // YAML maps have no order, files do.
+    let mut history: Vec<(String, Predicate)> =
+        raw.history.into_iter().map(|(name, value)| (name, predicate(value))).collect();
+    history.sort_by_key(|(_, predicate)| predicate.span.start);
+    let mut annotations = raw.annotations;
+    if annotations.runbook_url.is_empty() {
+        annotations.runbook_url = defaults.runbook_url.replace("{name}", &raw.name.value);
     }
     let header = Header {
         title: raw.title.unwrap_or_else(|| raw.name.value.replace('_', " ")),
         name: raw.name.value,
         tier: raw.tier,
         unit: raw.unit,
-        owner: raw.owner,
-        labels: raw.labels,
+        owner: if raw.owner.is_empty() { defaults.owner.clone() } else { raw.owner },
+        labels: defaults.labels.clone().into_iter().chain(raw.labels).collect(),
         key: raw.key,
         levels,
         until: by_level(raw.until),
-        for_ms,
-        keep_firing_ms,
+        for_ms: for_ms.or_else(|| defaults.for_ms.clone()).unwrap_or_default(),
+        keep_firing_ms: keep_firing_ms.or(defaults.keep_firing_ms).unwrap_or(0),
         judge_when,
-        no_data,
-        repeat_ms,
-        annotations: raw.annotations,
-        shadow: raw.mode == Some(Mode::Shadow),
-        without_effect,
+        no_data: no_data.or(defaults.no_data).unwrap_or_default(),
+        repeat_ms: repeat_ms.or(defaults.repeat_ms),
+        annotations,
+        shadow: raw.mode.or(defaults.mode) == Some(Mode::Shadow),
+        expect,
+        history,
+        timezone: timezone.or(defaults.timezone).unwrap_or(Tz::UTC),
+        diagnose,
     };
     Ok(RuleText { header, sql_start })
 }
@@ -412,7 +529,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<RuleText, Vec<Diagnostic>> {
-        split(&Arc::new(Source { path: "r.sql".into(), text: text.into() }))
+        split(&Arc::new(Source { path: "r.sql".into(), text: text.into() }), &Defaults::default())
     }
 
     #[test]

@@ -53,7 +53,9 @@ impl FoldSpec {
     pub fn fingerprint(&self) -> String {
         let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
         let filter = self.filter.as_ref().map(ToString::to_string);
-        super::hash(&format!("{}|{filter:?}|{keys:?}|{:?}|{}", self.table.name, self.spread, self.pane_ms))
+        // Readings of a rule whose columns change are another table.
+        let columns = self.table.rule.as_ref().map(|_| format!("{:?}", self.table.schema)).unwrap_or_default();
+        super::hash(&format!("{}{columns}|{filter:?}|{keys:?}|{:?}|{}", self.table.name, self.spread, self.pane_ms))
     }
 
     /// The columns of the table that it reads.
@@ -85,6 +87,23 @@ impl FoldIds {
         let id = |aggregate: &Expr| super::hash(&aggregate_name(aggregate));
         Self { fold: spec.fingerprint(), aggregates: spec.aggregates.iter().map(id).collect() }
     }
+}
+
+/// Where a rule finds out what is behind a breach: samples of the events that count against it.
+#[derive(Debug, Clone)]
+pub struct Diagnosis {
+    /// The samples of the window.
+    pub now: FoldUse,
+    /// Those of the window before it.
+    pub before: FoldUse,
+    /// Which of the rule's series keys each key of the fold is.
+    pub keys: Vec<usize>,
+    /// The columns by which events are told apart, in the order in which a sample has them.
+    pub by: Vec<String>,
+    /// Which of them are personal.
+    pub masked: Vec<bool>,
+    /// How many values of each are named.
+    pub top: usize,
 }
 
 /// One use of a fold by a rule: the fold with the aggregates this rule asks for, and the window.
@@ -322,8 +341,21 @@ impl Cutter<'_> {
     }
 
     fn check_aggregate(&mut self, written: &Expr, resolved: &Expr) {
-        const ALLOWED: [&str; 9] =
-            ["count", "sum", "avg", "min", "max", "approx_percentile_cont", "approx_distinct", "bool_and", "bool_or"];
+        const ALLOWED: [&str; 13] = [
+            "count",
+            "sum",
+            "avg",
+            "min",
+            "max",
+            "approx_percentile_cont",
+            "approx_distinct",
+            "bool_and",
+            "bool_or",
+            "max_by",
+            "min_by",
+            "increase",
+            super::samples::NAME,
+        ];
         let Expr::AggregateFunction(AggregateFunction { func, params }) = resolved else {
             self.problem(
                 "aggregate",
@@ -345,7 +377,7 @@ impl Cutter<'_> {
                 "aggregate sum(x), sum(x * x) and count(x), and compute it above"
             }
             _ => {
-                "count, sum, avg, min, max, count(DISTINCT …), approx_percentile_cont, approx_distinct, bool_and and bool_or are"
+                "count, sum, avg, min, max, count(DISTINCT …), approx_percentile_cont, approx_distinct, bool_and, bool_or, max_by, min_by and increase are"
             }
         };
         if !ALLOWED.contains(&name) {

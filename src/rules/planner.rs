@@ -40,6 +40,16 @@ const USUAL: [&str; 17] = [
     "nullif",
 ];
 
+/// What the planner says of one expression, without what stands around it.
+pub fn short(error: &DataFusionError) -> String {
+    let message = error.strip_backtrace();
+    let message = message.lines().next().unwrap_or_default();
+    let message = PREFIXES.iter().fold(message, |text, prefix| text.trim_start_matches(prefix));
+    let message = message.split("ParserError(\"").last().unwrap_or(message);
+    let message = message.split(" at Line:").next().unwrap_or(message);
+    message.split(" Valid fields are").next().unwrap_or(message).to_owned()
+}
+
 /// A planning error as a finding.
 pub fn problem(error: &DataFusionError, source: &Arc<Source>, sql_start: usize, catalog: &Catalog) -> Diagnostic {
     let text = error.strip_backtrace();

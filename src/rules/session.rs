@@ -18,10 +18,10 @@ use datafusion::{
 
 use super::{
     aggregates,
-    catalog::{Catalog, Table},
+    catalog::{Catalog, OF_RULE, Table},
     diagnostics::did_you_mean,
     functions::{self, WindowCell},
-    sql,
+    ordered, samples, sql,
 };
 use crate::panes::Hop;
 
@@ -81,6 +81,10 @@ pub fn session(catalog: &Arc<Catalog>, windows: Arc<dyn Windows>, cell: &WindowC
         for aggregate in aggregates::all() {
             state.register_udaf(aggregate)?;
         }
+        state.register_udaf(Arc::new(samples::aggregate()))?;
+        for aggregate in ordered::all() {
+            state.register_udaf(aggregate)?;
+        }
         state.register_udf(Arc::new(functions::ratio()))?;
         state.register_udf(Arc::new(functions::window_at(cell.clone())))?;
     }
@@ -124,7 +128,12 @@ impl RelationPlanner for WindowPlanner {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         }
         let (table, hop) = sql::window(&relation).map_err(|(_, message)| plan_datafusion_err!("{message}"))?;
-        let Some(table) = self.catalog.tables.get(&table) else {
+        let Some(table) = self.catalog.tables.get(&table).or_else(|| self.catalog.readings.get(&table)) else {
+            if let Some(rule) = table.strip_prefix(OF_RULE) {
+                let known = self.catalog.readings.keys().filter_map(|name| name.strip_prefix(OF_RULE));
+                let hint = did_you_mean(rule, known);
+                return plan_err!("there is no rule `{rule}`{}{hint}", if hint.is_empty() { "" } else { "; " });
+            }
             let hint = did_you_mean(&table, self.catalog.tables.keys().map(String::as_str));
             return plan_err!("there is no table `{table}`{}{hint}", if hint.is_empty() { "" } else { "; " });
         };
@@ -136,7 +145,7 @@ impl RelationPlanner for WindowPlanner {
                 table.event_time
             );
         }
-        let plan = LogicalPlanBuilder::scan(table.name.clone(), self.windows.source(table, hop)?, None)?.build()?;
+        let plan = LogicalPlanBuilder::scan(TableReference::bare(table.name.clone()), self.windows.source(table, hop)?, None)?.build()?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
 }

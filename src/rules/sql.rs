@@ -570,7 +570,7 @@ pub fn window_column(factor: &TableFactor) -> Option<Ident> {
 }
 
 /// Reads `INTERVAL '10 seconds'`, in milliseconds.
-fn span(expr: &Expr) -> Result<i64, (Span, String)> {
+pub fn span(expr: &Expr) -> Result<i64, (Span, String)> {
     let bad = |what: &str| (expr.span(), format!("`{expr}` is not a fixed span of time{what}"));
     let Expr::Interval(Interval { value, leading_field, .. }) = expr else {
         return Err(bad(": write INTERVAL '1 minute'"));

@@ -15,7 +15,8 @@ use arrow::{
 
 use crate::{
     columns::{block, number_maps, text_maps, texts, times},
-    judge::output::{BreachEvent, canonical, plain},
+    judge::output::{BreachEvent, plain},
+    rules::series::canonical,
     panes::Millis,
     time::parse_rfc3339,
 };

@@ -4,13 +4,7 @@
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use arrow::datatypes::DataType;
-use datafusion::{
-    common::{
-        Column, DFSchemaRef, ScalarValue,
-        tree_node::{TreeNode, TreeNodeRecursion},
-    },
-    logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator},
-};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::{
     Output,
@@ -18,59 +12,42 @@ use super::{
     header::Header,
     levels::{Bands, Level},
     plan::Cut,
-    rest, sql,
+    rest,
+    sql as parsed_sql,
 };
-use crate::{panes::gcd, time};
+use crate::time;
+
+mod personal;
+mod sql;
+mod suppress;
+
+pub use self::{
+    personal::masked,
+    sql::{refused, slides},
+    suppress::suppress,
+};
 
 /// The place of a word in the SQL, else its beginning.
-fn find(source: &Source, sql_start: usize, word: &str) -> Range<usize> {
+pub fn find(source: &Source, sql_start: usize, word: &str) -> Range<usize> {
     let found = source.text[sql_start..].find(word).map(|at| sql_start + at..sql_start + at + word.len());
     found.unwrap_or_else(|| source.first_word(sql_start))
 }
 
-/// The slides of several windows must divide each other, so that each window ends where the rule is evaluated.
-pub fn slides(parsed: &sql::Parsed, source: &Arc<Source>, sql_start: usize) -> Vec<Diagnostic> {
-    let shortest = parsed.slide_ms();
-    let odd = parsed.hops.iter().filter(|(_, hop)| hop.slide_ms % shortest != 0);
-    odd.map(|(table, hop)| {
-        let message = format!(
-            "the slide of {} is no multiple of the shortest slide, {}",
-            time::span(hop.slide_ms),
-            time::span(shortest)
-        );
-        let common = time::span(gcd(hop.slide_ms, shortest));
-        Diagnostic::error(
-            "slides",
-            source,
-            find(source, sql_start, table),
-            message,
-            format!("give all windows of a rule the same slide, for example {common}"),
-        )
-    })
-    .collect()
-}
-
-/// Whole numbers divided by whole numbers: the fraction is cut off, and 999 of 1000 becomes 0.
-pub fn divisions(logical: &LogicalPlan, source: &Arc<Source>, sql_start: usize) -> Option<Diagnostic> {
-    let mut found = false;
-    let outcome = logical.apply_with_subqueries(|node| {
-        let schemas: Vec<_> = node.inputs().into_iter().map(LogicalPlan::schema).collect();
-        let whole = |expr: &Expr| schemas.iter().any(|schema| expr.get_type(schema).is_ok_and(|kind| kind.is_integer()));
-        node.apply_expressions(|expr| {
-            found |= expr.exists(|expr| Ok(matches!(expr, Expr::BinaryExpr(division) if division.op == Operator::Divide && whole(&division.left) && whole(&division.right))))?;
-            Ok(TreeNodeRecursion::Continue)
-        })
-    });
-    (outcome.is_ok() && found).then(|| {
-        let place = find(source, sql_start, "/");
-        Diagnostic::error(
-            "integer-division",
-            source,
-            place,
-            "a whole number divided by a whole number is cut to a whole number: 999 / 1000 is 0",
-            "ratio(a, b) is a double, NULL where b is 0, and keeps both as measures",
-        )
-    })
+/// What is wrong with a rule's SQL although it plans.
+pub fn of_sql(
+    header: &Header,
+    logical: &LogicalPlan,
+    cut: &Cut,
+    parsed: &parsed_sql::Parsed,
+    source: &Arc<Source>,
+    sql_start: usize,
+) -> Vec<Diagnostic> {
+    let _ = (header, parsed);
+    let mut found = Vec::new();
+    found.extend(sql::divisions(logical, source, sql_start));
+    found.extend(sql::limits(logical, source, sql_start));
+    found.extend(sql::never(cut, source, sql_start));
+    found
 }
 
 /// Says which output column is what.
@@ -163,7 +140,7 @@ pub fn output(
             .copied()
             .filter(|at| Some(*at) != samples && (kind(at).is_numeric() || *kind(at) == DataType::Boolean))
             .collect();
-        return Ok(Output { schema, keys, value, samples, labels, measures });
+        return Ok(Output { of_sql: schema.fields().len(), schema, keys, value, samples, labels, measures });
     }
     Err(problems)
 }
@@ -218,79 +195,8 @@ fn group_keys(logical: &LogicalPlan) -> Option<Vec<usize>> {
     }
 }
 
-/// Personal columns may be counted and grouped by inside, but nothing made of them may reach an output.
-pub fn masked(cut: &Cut, output: &Output, source: &Arc<Source>, sql_start: usize) -> Vec<Diagnostic> {
-    let shown = personal(&cut.rest, cut);
-    let mut problems = Vec::new();
-    for (at, column) in shown.iter().enumerate().filter_map(|(at, column)| Some((at, column.as_ref()?))) {
-        let name = output.schema.field(at).name();
-        let message =
-            format!("`{name}` shows `{column}`, which is personal, and would stand in every reading and alert");
-        problems.push(Diagnostic::error(
-            "masked",
-            source,
-            find(source, sql_start, column),
-            message,
-            "group by it in an inner query and count or sum outside; count(DISTINCT …) counts without showing",
-        ));
-    }
-    problems
-}
-
-/// For each output column of a plan, the personal column that it shows, where it shows one.
-fn personal(plan: &LogicalPlan, cut: &Cut) -> Vec<Option<String>> {
-    let counts = |expr: &Expr| matches!(expr, Expr::AggregateFunction(call) if ["count", "approx_distinct"].contains(&call.func.name()));
-    let below: Vec<(&DFSchemaRef, Vec<Option<String>>)> =
-        plan.inputs().into_iter().map(|input| (input.schema(), personal(input, cut))).collect();
-    let of = |expr: &Expr| -> Option<String> {
-        let expr = expr.clone().unalias_nested().data;
-        if counts(&expr) {
-            return None;
-        }
-        let shown = |column: &Column| {
-            below.iter().find_map(|(schema, shown)| shown[schema.index_of_column(column).ok()?].clone())
-        };
-        expr.column_refs().into_iter().find_map(shown)
-    };
-    match plan {
-        LogicalPlan::TableScan(scan) => {
-            let fold = scan
-                .table_name
-                .table()
-                .strip_prefix("fold_")
-                .and_then(|at| at.parse::<usize>().ok())
-                .and_then(|at| cut.folds.get(at));
-            let shown = |name: &str| -> Option<String> {
-                let spec = &fold?.spec;
-                let (kind, at) = name.split_at(1);
-                let at: usize = at.parse().ok()?;
-                let expr = if kind == "k" { spec.keys.get(at)? } else { spec.aggregates.get(at)? };
-                let masked = |column: &&Column| spec.table.column(&column.name).is_some_and(|column| column.masked);
-                expr.column_refs().into_iter().filter(|_| !counts(expr)).find(masked).map(|column| column.name.clone())
-            };
-            plan.schema().fields().iter().map(|field| shown(field.name())).collect()
-        }
-        LogicalPlan::Projection(projection) => projection.expr.iter().map(of).collect(),
-        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.iter().chain(&aggregate.aggr_expr).map(of).collect(),
-        LogicalPlan::Window(window) => {
-            let mut shown: Vec<Option<String>> = below.iter().flat_map(|(_, shown)| shown.clone()).collect();
-            shown.extend(window.window_expr.iter().map(of));
-            shown
-        }
-        _ => {
-            let mut shown: Vec<Option<String>> = match plan {
-                LogicalPlan::Union(_) => below.first().map(|(_, shown)| shown.clone()).unwrap_or_default(),
-                _ => below.iter().flat_map(|(_, shown)| shown.clone()).collect(),
-            };
-            // Semi joins have the columns of one side alone; whoever comes from the other shows nothing.
-            shown.resize(plan.schema().fields().len(), None);
-            shown
-        }
-    }
-}
-
 /// Levels that cannot be reached, and ends of the line that nothing covers.
-pub fn levels(header: &Header, bands: Option<&Bands>, parsed: &sql::Parsed, source: &Arc<Source>) -> Vec<Diagnostic> {
+pub fn levels(header: &Header, bands: Option<&Bands>, parsed: &parsed_sql::Parsed, source: &Arc<Source>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let Some(bands) = bands else {
         if header.levels.contains_key(&Level::Healthy) && header.until.is_empty() {
@@ -339,63 +245,6 @@ pub fn levels(header: &Header, bands: Option<&Bands>, parsed: &sql::Parsed, sour
         }
     }
     found
-}
-
-/// A LIMIT lets series come and go with the others: a breach then looks like silence.
-pub fn limits(logical: &LogicalPlan, source: &Arc<Source>, sql_start: usize) -> Option<Diagnostic> {
-    let limited = logical.exists(|node| Ok(matches!(node, LogicalPlan::Limit(_)))).unwrap_or(false);
-    limited.then(|| {
-        let place = find(source, sql_start, "LIMIT");
-        let hint = "leave it out: levels say which series matter, and who reads the store can sort";
-        Diagnostic::warning(
-            "limit",
-            source,
-            place,
-            "LIMIT hides series: one that drops out of the first few falls silent",
-            hint,
-        )
-    })
-}
-
-/// Texts that a column is compared with and never has.
-pub fn never(cut: &Cut, source: &Arc<Source>, sql_start: usize) -> Vec<Diagnostic> {
-    let mut found = std::collections::BTreeMap::new();
-    for spec in cut.folds.iter().map(|fold| &fold.spec) {
-        for expr in spec.filter.iter().chain(&spec.keys).chain(&spec.aggregates) {
-            let outcome = expr.apply(|expr| {
-                if let Expr::BinaryExpr(compared) = expr
-                    && let (Expr::Column(column), Expr::Literal(ScalarValue::Utf8(Some(text)), _)) =
-                        (compared.left.as_ref(), compared.right.as_ref())
-                    && let Some(column) = spec.table.column(&column.name)
-                    && !column.allowed.is_empty()
-                    && !column.allowed.contains(text)
-                {
-                    found.insert((column.name.clone(), text.clone()), column.allowed.clone());
-                }
-                Ok(TreeNodeRecursion::Continue)
-            });
-            debug_assert!(outcome.is_ok(), "a walk that refuses nothing");
-        }
-    }
-    let one = |((column, text), allowed): ((String, String), Vec<String>)| {
-        let near = did_you_mean(&text, allowed.iter().map(String::as_str));
-        let hint = if near.is_empty() { format!("it is one of {}", allowed.join(", ")) } else { near };
-        let place = find(source, sql_start, &format!("'{text}'"));
-        Diagnostic::warning("never", source, place, format!("`{column}` is never '{text}'"), hint)
-    };
-    found.into_iter().map(one).collect()
-}
-
-/// Fields that a later version will act on: better said than silently passed over.
-pub fn without_effect(header: &Header, source: &Arc<Source>) -> Vec<Diagnostic> {
-    let one = |(field, place): &(&'static str, Range<usize>)| {
-        let hint = match *field {
-            "expect" => "series are known from their traffic; one that never spoke is not missed yet",
-            _ => "breach events carry the measures and labels of the reading; select what helps",
-        };
-        Diagnostic::warning("without-effect", source, place.clone(), format!("`{field}` has no effect yet"), hint)
-    };
-    header.without_effect.iter().map(one).collect()
 }
 
 /// A breach that nobody owns, or that nobody knows how to mend.

@@ -1,0 +1,169 @@
+//! What people are told: breach events.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{
+    diagnosis::{Diagnosis, Found},
+    output::{BreachEvent, Output, Reading},
+    series::{Change, Happened, Identity},
+    windows::{Window, window_start},
+};
+use crate::{
+    panes::Millis,
+    rules::{Rule, hash, levels::Level, series::canonical, template},
+    time::rfc3339,
+};
+
+/// Tells changes of the series of one window to people, unless the rule is in shadow.
+pub(super) struct Told<'a> {
+    window: &'a Window<'a>,
+    diagnosis: Diagnosis,
+}
+
+impl<'a> Told<'a> {
+    /// Nothing told yet.
+    pub(super) fn new(window: &'a Window<'a>) -> Self {
+        Self { window, diagnosis: Diagnosis::default() }
+    }
+
+    /// The breach event of a change.
+    pub(super) fn event(&mut self, who: Identity<'_>, reading: Option<&Reading>, change: &Change) -> Option<Output> {
+        let Window { rule, end, .. } = *self.window;
+        let header = &rule.header;
+        if header.shadow {
+            return None;
+        }
+        // Who resolves, or is silent, has no events to look at.
+        let found = if reading.is_some() && change.happened != Happened::Resolved {
+            self.diagnosis.of(self.window, who.series)
+        } else {
+            Found::default()
+        };
+        let series: BTreeMap<String, Value> = serde_json::from_str(who.series).unwrap_or_default();
+        // The limit that matters is that of the worse of the two states.
+        let limit = header
+            .levels
+            .get(&change.state.max(change.previous))
+            .map(|predicate| predicate.sql.clone())
+            .unwrap_or_default();
+        let value = reading.and_then(|reading| reading.value);
+        let mut known = serde_json::Map::from_iter(series.clone());
+        for (name, measure) in reading.iter().flat_map(|reading| &reading.measures) {
+            known.insert(name.clone(), json!(measure));
+        }
+        for (name, text) in reading.iter().flat_map(|reading| &reading.labels) {
+            known.insert(name.clone(), json!(text));
+        }
+        for (name, given) in [
+            ("value", json!(value)),
+            ("samples", json!(reading.and_then(|reading| reading.samples))),
+            ("rule", json!(header.name)),
+            ("title", json!(header.title)),
+            ("unit", json!(header.unit)),
+            ("level", json!(change.state)),
+            ("state", json!(change.state)),
+            ("previous_level", json!(change.previous)),
+            ("limit", json!(limit)),
+            ("since", json!(rfc3339(change.episode.since_ms))),
+            ("window_end", json!(rfc3339(end))),
+        ] {
+            known.insert(name.into(), given);
+        }
+        // Columns that this reading does not have are no mistake of the template.
+        for field in rule.output.schema.fields() {
+            known.entry(field.name().clone()).or_insert(Value::Null);
+        }
+        let known = Value::Object(known);
+        let mut labels = header.labels.clone();
+        labels.extend(
+            reading
+                .iter()
+                .flat_map(|reading| &reading.labels)
+                .filter_map(|(name, text)| Some((name.clone(), text.clone()?))),
+        );
+        Some(Output::Breach(Box::new(BreachEvent {
+            happened: change.happened,
+            id: change.event_id(who),
+            episode: change.episode.id.clone(),
+            ordinal: change.episode.events,
+            rule: header.name.clone(),
+            rule_version: rule.version.clone(),
+            title: header.title.clone(),
+            tier: header.tier.name().into(),
+            kind: header.tier.kind().into(),
+            owner: header.owner.clone(),
+            series,
+            level: change.state,
+            previous_level: change.previous,
+            value,
+            unit: header.unit.clone(),
+            limit,
+            samples: reading.and_then(|reading| reading.samples),
+            window_start: rfc3339(window_start(rule, end)),
+            window_end: rfc3339(end),
+            since: rfc3339(change.episode.since_ms),
+            opened_at: rfc3339(change.episode.opened_ms),
+            reason: change.reason.into(),
+            summary: template::render(&header.annotations.summary, &known),
+            description: template::render(&header.annotations.description, &known),
+            runbook_url: header.annotations.runbook_url.clone(),
+            labels,
+            measures: reading.map(|reading| reading.measures.iter().cloned().collect()).unwrap_or_default(),
+            offending: found.offending,
+            contributors: found.contributors,
+            trace_ids: found.trace_ids,
+        })))
+    }
+}
+
+/// The built-in technical breach about a rule that failed in one partition: opened when it is fenced off, resolved when
+/// it has changed.
+pub(super) fn fenced(rule: &Rule, partition: i32, end: Millis, reason: &str, happened: Happened) -> Output {
+    let name = "tierwatch_rule_fenced";
+    let series =
+        BTreeMap::from([("rule".to_owned(), json!(rule.header.name)), ("partition".to_owned(), json!(partition))]);
+    // The version, not the window, tells one failure from the next: a replay may find it at another window.
+    let episode = hash(&format!("{name}\u{1f}{}\u{1f}{}", canonical(series.clone()), rule.version));
+    let open = happened == Happened::Opened;
+    let ordinal = if open { 1 } else { 2 };
+    let levels = if open { (Level::Critical, Level::Healthy) } else { (Level::Healthy, Level::Critical) };
+    let summary = if open {
+        format!("{} is not evaluated until it changes: {reason}", rule.header.name)
+    } else {
+        format!("{} has changed and is evaluated again", rule.header.name)
+    };
+    Output::Breach(Box::new(BreachEvent {
+        happened,
+        id: hash(&format!("{episode}\u{1f}{ordinal}")),
+        episode,
+        ordinal,
+        rule: name.into(),
+        rule_version: rule.version.clone(),
+        title: "A rule failed and is fenced off".into(),
+        tier: "data".into(),
+        kind: "technical".into(),
+        owner: rule.header.owner.clone(),
+        series,
+        level: levels.0,
+        previous_level: levels.1,
+        value: None,
+        unit: String::new(),
+        limit: String::new(),
+        samples: None,
+        window_start: rfc3339(end - rule.slide_ms),
+        window_end: rfc3339(end),
+        since: rfc3339(end),
+        opened_at: rfc3339(end),
+        reason: reason.into(),
+        summary,
+        description: String::new(),
+        runbook_url: rule.header.annotations.runbook_url.clone(),
+        labels: BTreeMap::new(),
+        measures: BTreeMap::new(),
+        offending: None,
+        contributors: Vec::new(),
+        trace_ids: Vec::new(),
+    }))
+}
