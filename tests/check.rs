@@ -144,7 +144,8 @@ fn one_run_reports_every_mistake_of_every_file() {
 #[test]
 fn shipped_rules_have_nothing_to_mend() {
     let tiers = fs::read_dir("sql/rules").unwrap().map(|tier| tier.unwrap().path());
-    let count = tiers.flat_map(|tier| fs::read_dir(tier).unwrap()).count();
+    let rules = tiers.flat_map(|tier| fs::read_dir(tier).unwrap()).map(|file| file.unwrap().path());
+    let count = rules.filter(|path| path.extension().is_some_and(|kind| kind == "sql")).count();
     let Answer { code, stdout, stderr } = tierwatch(["check"]);
     assert_eq!(stderr, format!("{count} rule files checked: 0 errors, 0 warnings\n"));
     assert_eq!((code, stdout.as_str()), (Some(0), ""));

@@ -28,9 +28,9 @@ use tierwatch::{
     backtest::{self, Input},
     decode::{Decoder, Event, Limits},
     files,
-    judge::output::{BreachEvent, Output, canonical},
+    judge::output::{BreachEvent, Output},
     panes::{first_end_after, last_end_until},
-    rules::{Files, RuleSet, Settings},
+    rules::{Files, RuleSet, Settings, series::canonical},
 };
 
 use crate::bed::{ClickHouse, Kafka};
@@ -365,7 +365,9 @@ fn expected_breaches(files: &Files, sent: &[Sent], until: i64) -> BTreeSet<(Stri
         }
     }
     let mut found = BTreeSet::new();
-    let summary = backtest::run(files, limits, inputs, 4096, |output| {
+    let (set, _) = RuleSet::compile(files.clone(), backtest::SETTINGS);
+    let options = backtest::Options { limits, batch_rows: 4096, until: None };
+    let (summary, _) = backtest::run(&std::sync::Arc::new(set), inputs, options, |output| {
         if let Output::Breach(event) = output {
             found.extend(told(event, until));
         }

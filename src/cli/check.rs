@@ -7,7 +7,7 @@ use clap::Args;
 use super::{FOUND, Format, Outcome, count, print, read_files, say, settings, show};
 use crate::{
     config::Config,
-    rules::{RuleSet, diagnostics::Severity},
+    rules::{RuleSet, check, diagnostics::Severity},
 };
 
 /// What `check` was asked for.
@@ -21,7 +21,11 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self, config: &Config) -> Outcome {
-        let (set, problems) = RuleSet::compile(read_files(config, &self.rules)?, settings(config));
+        let (set, mut problems) = RuleSet::compile(read_files(config, &self.rules)?, settings(config));
+        // Of a part of the pack, nobody knows what the rest reads.
+        if self.rules.is_empty() && !RuleSet::broken(&problems) {
+            problems.extend(check::unused(&set.rules, &set.files));
+        }
         let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
         match self.format {
             Format::Json => {

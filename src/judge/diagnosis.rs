@@ -17,7 +17,7 @@ use crate::{
     rules::{
         Rule, hash,
         plan::FoldUse,
-        samples::{self, Sample},
+        samples::{self, Sample, Samples},
         series::{canonical, key_value},
     },
 };
@@ -56,7 +56,7 @@ pub(super) struct Diagnosis {
     windows: Option<(BySeries, BySeries)>,
 }
 
-type BySeries = BTreeMap<String, (Vec<Sample>, i64)>;
+type BySeries = BTreeMap<String, (Samples, i64)>;
 
 impl Diagnosis {
     /// What is behind a breach of a series.
@@ -83,19 +83,27 @@ impl Diagnosis {
                     .then(|| rounded(share - shares_before.get(value).copied().unwrap_or(0.0))),
             }));
         }
-        let trace_ids = samples.iter().filter_map(|sample| sample.first().cloned().flatten()).take(TRACES).collect();
+        let mut trace_ids: Vec<String> = Vec::new();
+        for trace in samples.iter().filter_map(|(sample, _)| sample.first().cloned().flatten()) {
+            if trace_ids.len() < TRACES && !trace_ids.contains(&trace) {
+                trace_ids.push(trace);
+            }
+        }
         Found { offending: Some(*offending), contributors, trace_ids }
     }
 }
 
 /// The parts of the samples that have each value of a column.
-#[expect(clippy::cast_precision_loss, reason = "a hundred samples at most")]
-fn shares(samples: &[Sample], column: usize) -> BTreeMap<&Option<String>, f64> {
-    let mut counts: BTreeMap<&Option<String>, usize> = BTreeMap::new();
-    for value in samples.iter().filter_map(|sample| sample.get(column)) {
-        *counts.entry(value).or_default() += 1;
+#[expect(clippy::cast_precision_loss, reason = "counts of events are far below 2^53")]
+fn shares(samples: &[(Sample, i64)], column: usize) -> BTreeMap<&Option<String>, f64> {
+    let mut counts: BTreeMap<&Option<String>, i64> = BTreeMap::new();
+    for (sample, times) in samples {
+        if let Some(value) = sample.get(column) {
+            *counts.entry(value).or_default() += times;
+        }
     }
-    counts.into_iter().map(|(value, count)| (value, count as f64 / samples.len() as f64)).collect()
+    let all: i64 = samples.iter().map(|(_, times)| times).sum();
+    counts.into_iter().map(|(value, count)| (value, count as f64 / all as f64)).collect()
 }
 
 /// Shares are estimates: more digits would say more than is known.

@@ -189,3 +189,6 @@ impl SeriesHistory {
     }
 }
 
+
+#[cfg(test)]
+mod tests;

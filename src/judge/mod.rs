@@ -341,7 +341,7 @@ impl Judge {
             let state = self.states.entry(rule.header.name.clone()).or_default();
             let begins = state.next_end.is_none();
             if begins {
-                state.next_end = first.filter(|first| *first <= watermark);
+                state.next_end = first.filter(|first| *first <= watermark || !rule.expected.is_empty());
             }
             let Some(mut end) = state.next_end else { continue };
             if begins && self.whole(rule, Millis::MIN) {
@@ -377,7 +377,9 @@ impl Judge {
             let pane = self.panes.get(&fold.ids.fold)?.first()?;
             Some(first_end_after(pane + fold.hop.ago_ms, fold.hop.slide_ms))
         });
-        first.min().or_else(|| (!rule.expected.is_empty()).then(|| last_end_until(watermark, rule.slide_ms)))
+        let waits = |table: &String| Some(self.rules.as_ref()?.set.catalog.tables.get(table)?.out_of_orderness_ms);
+        let latest = watermark + rule.tables.iter().filter_map(waits).max().unwrap_or(0);
+        first.min().or_else(|| (!rule.expected.is_empty()).then(|| first_end_after(latest, rule.slide_ms)))
     }
 
     /// True where every event of the window, or every window of the readings it reads, was counted.

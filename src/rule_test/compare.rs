@@ -248,6 +248,11 @@ fn breach_fields(event: &BreachEvent, outcomes: &Outcomes<'_>) -> BTreeMap<Strin
         ("since", json!(since)),
         ("summary", json!(event.summary)),
         ("offending", json!(event.offending)),
+        ("contributors", json!(event.contributors)),
+        ("trace_ids", json!(event.trace_ids)),
+        ("owner", json!(event.owner)),
+        ("runbook_url", json!(event.runbook_url)),
+        ("description", json!(event.description)),
     ] {
         fields.insert(name.to_owned(), value);
     }

@@ -8,7 +8,7 @@ use std::{
 
 use arrow::datatypes::DataType;
 use datafusion::{
-    common::{DFSchema, DataFusionError},
+    common::{DFSchema, DataFusionError, plan_err},
     execution::session_state::SessionState,
     logical_expr::Expr,
     physical_expr::PhysicalExpr,
@@ -17,7 +17,7 @@ use datafusion::{
 use super::{
     Expected, Files, Output, Predicates, Rule, RuleSet,
     catalog::{self, Catalog, OF_RULE},
-    check, defaults,
+    check, checked, defaults,
     diagnostics::{Diagnostic, Source, did_you_mean},
     functions::WindowCell,
     hash,
@@ -79,7 +79,7 @@ pub(super) fn all(files: &Files) -> (Arc<Catalog>, Vec<Arc<Rule>>, Vec<Diagnosti
     }
     spread(&mut rules, &mut compiled);
     let rules = rules.into_iter().map(Arc::new).collect();
-    check::suppress(&mut problems);
+    check::suppress(&mut problems, &files.rules);
     (Arc::new(catalog), rules, problems)
 }
 
@@ -165,10 +165,10 @@ fn compile(
     }
     let optimised = state.optimize(&logical).map_err(|error| planning(&error))?;
     let mut cut = plan::cut(optimised, source, sql_start)?;
-    let mut problems = check::of_sql(&header, &logical, &cut, &parsed, source, sql_start);
+    let mut problems = check::of_sql(&logical, &cut, &parsed, source, sql_start);
 
     let mut output = check::output(&header, &logical, source, sql_start)?;
-    problems.extend(check::masked(&cut, &output, source, sql_start));
+    problems.extend(check::of_series(&cut, &output, source, sql_start));
     problems.extend(zero_keys(&header, &mut cut, &output, source));
     let size_ms = cut.folds.iter().map(|fold| fold.hop.size_ms).max().unwrap_or(1);
     let (mut history, with_history, found) =
@@ -206,15 +206,19 @@ fn compile(
     let rest = Rest::new(&cut.rest, state, cell, cells, output.keys.clone(), output.value)
         .map_err(|error| planning(&error))?;
     let spreadable = spreadable(&cut, &output, diagnosis.as_ref());
+    let mut scanned = plan::scans(&logical);
+    scanned.extend(header.expect.as_ref().map(|expect| expect.table.clone()));
     let used = cut.folds.iter().map(|fold| &fold.spec.table);
     let tables: BTreeSet<String> =
         used.filter(|table| table.rule.is_none()).map(|table| table.name.clone()).collect();
-    let references: String = catalog.references.values().map(|reference| format!("{:?}", reference.batch)).collect();
+    let references: BTreeSet<String> =
+        scanned.into_iter().filter(|name| catalog.references.contains_key(name)).collect();
+    let facts: String = references.iter().map(|name| format!("{:?}", catalog.references[name].batch)).collect();
     let schemas: String =
         tables.iter().filter_map(|name| catalog.tables.get(name)).map(|table| format!("{:?}", table.columns)).collect();
     let learnt = if history.learnt.is_empty() { String::new() } else { format!("{:?}", history.learnt) };
     let rule = Rule {
-        version: hash(&format!("{}|{schemas}|{references}|{defaults}|{learnt}", source.text)),
+        version: hash(&format!("{}|{schemas}|{facts}|{defaults}|{learnt}", source.text)),
         slide_ms: parsed.slide_ms(),
         sql: parsed,
         header,
@@ -222,6 +226,7 @@ fn compile(
         folds: cut.folds,
         tables,
         reads,
+        references,
         is_read: false,
         output,
         history,
@@ -423,7 +428,10 @@ fn predicates(
         let named = DFSchema::try_from(schema.as_ref().clone()).unwrap_or_else(|_| DFSchema::empty());
         let physical = || -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
             let expr = state.create_logical_expr(&predicate.sql, &named)?;
-            state.create_physical_expr(expr, &named)
+            if let Some(name) = check::forbidden(&expr) {
+                return plan_err!("`{name}` is not allowed here");
+            }
+            state.create_physical_expr(checked::rewrite(expr, &named)?.data, &named)
         };
         match physical() {
             Ok(expr) if expr.data_type(schema).is_ok_and(|kind| kind == DataType::Boolean) => Some(expr),

@@ -122,7 +122,7 @@ mod tests {
         let (folders, problems) = load(&[
             source("sql/_defaults.yaml", "owner: all\nfor: 5m\nlabels: {a: x, b: x}\nannotations: {runbook_url: 'https://r/{name}'}"),
             source("sql/data/_defaults.yaml", "owner: data\nlabels: {b: y}\nno_data: {as: zero}"),
-            source("sql/database/_defaults.yaml", "fro: 5m"),
+            source("sql/database/_defaults.yaml", "fr: 5m"),
         ]);
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!((problems[0].code, problems[0].hint.as_str()), ("broken-header", "did you mean `for`?"));

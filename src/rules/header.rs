@@ -11,6 +11,7 @@ use super::{
     defaults::Defaults,
     diagnostics::{Diagnostic, Source, offset},
     levels::Level,
+    sql,
 };
 use crate::time;
 
@@ -255,6 +256,8 @@ pub(super) struct RawNoData {
     pub(super) forget: Option<Spanned<String>>,
 }
 
+/// The bytes of a predicate.
+const PREDICATE_MAX: usize = 2_000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const SEVERE: [Level; 2] = [Level::Warning, Level::Critical];
 const SHAPE: &str = "a rule begins with /* a YAML header */ and goes on with one SELECT";
@@ -264,6 +267,10 @@ const SHAPE: &str = "a rule begins with /* a YAML header */ and goes on with one
 pub fn split(source: &Arc<Source>, defaults: &Defaults) -> Result<RuleText, Vec<Diagnostic>> {
     let text = &source.text;
     let one = |code, span, message: &str, hint: &str| Err(vec![Diagnostic::error(code, source, span, message, hint)]);
+    if text.len() > sql::BYTES_MAX {
+        let message = format!("the file has {} bytes; a rule has at most {}", text.len(), sql::BYTES_MAX);
+        return one("too-large", 0..0, &message, "split it into several rules");
+    }
     let start = text.len() - text.trim_start().len();
     if !text[start..].starts_with("/*") {
         return one("no-header", start..start + 1, "the file does not begin with a header", SHAPE);
@@ -482,6 +489,13 @@ fn check(
         }
         (None, when) => when.map(predicate),
     };
+    // Deep chains overflow the stack of whoever reads them.
+    let long = levels.values().chain(judge_when.as_ref()).filter(|predicate| predicate.sql.len() > PREDICATE_MAX);
+    problems.extend(long.map(|predicate| {
+        let message = format!("a predicate of {} bytes; at most {PREDICATE_MAX} are allowed", predicate.sql.len());
+        let hint = "name a column for it in the SELECT list, or join to a reference table";
+        Diagnostic::error("too-large", source, predicate.span.start..predicate.span.start, message, hint)
+    }));
     let diagnose = raw.diagnose.map(|given| Diagnose {
         span: span_of(source, &given),
         offending: given.value.offending.map(predicate),

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use chrono_tz::Tz;
 use datafusion::{
-    common::DFSchema,
+    common::{DFSchema, plan_err},
     execution::session_state::SessionState,
     physical_expr::PhysicalExpr,
     sql::sqlparser::{
@@ -23,6 +23,7 @@ use datafusion::{
 };
 
 use super::{
+    check, checked,
     diagnostics::{Diagnostic, Source, did_you_mean},
     hash,
     header::{Header, Predicate},
@@ -253,7 +254,10 @@ fn physical(
     names: &[&str],
 ) -> Result<Arc<dyn PhysicalExpr>, Wrong> {
     let named = DFSchema::try_from(schema.as_ref().clone()).unwrap_or_else(|_| DFSchema::empty());
-    let logical = state.create_logical_expr(text, &named).and_then(|expr| state.create_physical_expr(expr, &named));
+    let logical = state.create_logical_expr(text, &named).and_then(|expr| match check::forbidden(&expr) {
+        Some(name) => plan_err!("`{name}` is not allowed here"),
+        None => state.create_physical_expr(checked::rewrite(expr, &named)?.data, &named),
+    });
     logical.map_err(|error| {
         let message = planner::short(&error);
         let wrong = message.split(['`', '\'', '"']).nth(1).unwrap_or_default();

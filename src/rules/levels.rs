@@ -126,6 +126,27 @@ impl Bands {
         }
     }
 
+    /// A value that is healthy and something worse at once.
+    pub fn overlap(&self, header: &super::header::Header) -> Option<(Level, f64)> {
+        let parse = |level: &Level| {
+            let sql = &header.levels.get(level)?.sql;
+            Parser::new(&GenericDialect {}).try_with_sql(sql).and_then(|mut parser| parser.parse_expr()).ok()
+        };
+        let healthy = parse(&Level::Healthy)?;
+        let both = |level: Level, value: f64| {
+            let severe = parse(&level)?;
+            let holds = |expr| holds(expr, value, &mut Vec::new()) == Some(true);
+            (holds(&healthy) && holds(&severe)).then_some((level, value))
+        };
+        let inside = |s: &Segment| match (s.low.is_finite(), s.high.is_finite()) {
+            (true, true) => f64::midpoint(s.low, s.high),
+            (true, false) => s.low + 1.0,
+            (false, true) => s.high - 1.0,
+            (false, false) => 0.0,
+        };
+        self.segments.iter().map(inside).find_map(|v| both(Level::Warning, v).or_else(|| both(Level::Critical, v)))
+    }
+
     /// True where some value is of that level.
     pub fn reachable(&self, level: Level) -> bool {
         self.segments.iter().any(|segment| segment.level == Some(level))

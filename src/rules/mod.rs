@@ -4,8 +4,10 @@
 //! and its levels are read ([`levels`]). Rules that ask for the same fold share it.
 
 pub mod aggregates;
+mod budget;
 pub mod catalog;
 pub mod check;
+pub mod checked;
 mod compile;
 pub mod defaults;
 pub mod diagnostics;
@@ -100,6 +102,8 @@ pub struct Rule {
     pub tables: BTreeSet<String>,
     /// The rules whose readings it reads.
     pub reads: BTreeSet<String>,
+    /// The reference tables it reads.
+    pub references: BTreeSet<String>,
     /// True where another rule reads its readings.
     pub is_read: bool,
     /// Its output: what its SQL says, and behind it the columns of its history.

@@ -17,7 +17,7 @@ use datafusion::{
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     datasource::provider_as_source,
-    logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Volatility, expr::AggregateFunction},
+    logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, expr::AggregateFunction},
 };
 
 use super::{
@@ -144,7 +144,6 @@ pub fn scan_name(fold: usize) -> String {
 /// Cuts an optimised plan.
 pub fn cut(plan: LogicalPlan, source: &Arc<Source>, sql_start: usize) -> std::result::Result<Cut, Vec<Diagnostic>> {
     let mut cutter = Cutter { source, sql_start, folds: Vec::new(), problems: Vec::new() };
-    cutter.refuse_volatile(&plan);
     cutter.refuse_history(&plan);
     let rest = plan.transform_down(|node| cutter.node(node)).map(|cut| cut.data);
     let rest = match rest {
@@ -206,32 +205,6 @@ impl Cutter<'_> {
         .ok();
         let at = |location: datafusion::common::Location| (location.line, location.column);
         found.map_or_else(|| self.whole(), |span| self.source.between(at(span.start), at(span.end)))
-    }
-
-    fn refuse_volatile(&mut self, plan: &LogicalPlan) {
-        let mut found: Vec<(Expr, String)> = Vec::new();
-        plan.apply_with_subqueries(|node| {
-            node.apply_expressions(|expr| {
-                expr.apply(|expr| {
-                    if let Expr::ScalarFunction(call) = expr
-                        && call.name() != WINDOW_AT
-                        && (call.func.signature().volatility != Volatility::Immutable
-                            || ["repeat", "lpad", "rpad"].contains(&call.name()))
-                    {
-                        found.push((expr.clone(), call.name().to_owned()));
-                    }
-                    Ok(TreeNodeRecursion::Continue)
-                })
-            })
-        })
-        .ok();
-        for (expr, name) in found {
-            let span = self.source.text[self.sql_start..]
-                .to_lowercase()
-                .find(&format!("{name}("))
-                .map_or_else(|| self.place(&expr), |at| self.sql_start + at..self.sql_start + at + name.len());
-            self.problem("function", span, format!("`{name}` is not allowed in a rule: the same events must always give the same reading, at a bounded cost"), "window_end, in the SELECT list or an outer query, is the time of the evaluation");
-        }
     }
 
     /// A window function sees the series of one window, not other windows.
@@ -478,11 +451,24 @@ impl Cutter<'_> {
     }
 }
 
+/// The names of all tables that a plan scans.
+pub fn scans(plan: &LogicalPlan) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let outcome = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            found.insert(scan.table_name.table().to_owned());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(outcome.is_ok(), "a walk that refuses nothing");
+    found
+}
+
 fn mentions_window(expr: &Expr) -> bool {
     expr.exists(|expr| Ok(matches!(expr, Expr::ScalarFunction(call) if call.name() == WINDOW_AT))).unwrap_or(false)
 }
 
-fn reads_window(plan: &LogicalPlan) -> bool {
+pub(super) fn reads_window(plan: &LogicalPlan) -> bool {
     plan.exists(|node| Ok(matches!(node, LogicalPlan::TableScan(scan) if as_hop(&scan.source).is_some())))
         .unwrap_or(false)
 }

@@ -24,7 +24,7 @@ use datafusion::{
     },
 };
 
-use super::{catalog::Table, functions::WindowCell, session::Windows};
+use super::{budget::Budget, catalog::Table, functions::WindowCell, session::Windows};
 use crate::panes::{Hop, Millis};
 
 /// The place where a plan finds the finished result of one fold.
@@ -80,6 +80,7 @@ fn stream(batch: Option<RecordBatch>, schema: &SchemaRef) -> SendableRecordBatch
 /// A plan that is run once per window.
 pub struct Rest {
     plan: Arc<dyn ExecutionPlan>,
+    budget: Budget,
     state: SessionState,
     cell: WindowCell,
     folds: Vec<ResultCell>,
@@ -104,13 +105,16 @@ impl Rest {
         value: usize,
     ) -> Result<Self> {
         let plan = futures::executor::block_on(state.query_planner().create_physical_plan(rest, &state))?;
-        Ok(Self { plan, state, cell, folds, keys, value })
+        let budget = Budget::default();
+        let plan = budget.bound(plan)?;
+        Ok(Self { plan, budget, state, cell, folds, keys, value })
     }
 
     /// The rows of one window, sorted by key: the finished results of the folds in, the rule's output out, with
     /// `value` as a double that is finite or NULL.
     pub fn run(&self, end: Millis, results: Vec<RecordBatch>) -> Result<RecordBatch> {
         self.cell.set(end);
+        self.budget.begin();
         for (cell, batch) in self.folds.iter().zip(results) {
             cell.set(batch);
         }

@@ -1,8 +1,8 @@
 //! What is behind a breach: samples of the events that count against a rule, at a cost with a bound.
 //!
-//! `sample_events(…)` keeps, of each group, the hundred rows with the least hashes (bottom-k sampling: Cohen and Kaplan,
+//! `sample_events(…)` keeps, of each group, the hundred different rows with the least hashes (bottom-k sampling: Cohen and Kaplan,
 //! *Summarizing data using bottom-k sketches*, PODC 2007). That is a uniform sample whose state merges in any order. Up
-//! to a hundred events it is all of them, so shares are exact; beyond, they are estimates.
+//! to a hundred different rows it is all of them, so shares are exact; beyond, they are estimates.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -24,6 +24,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     Output,
+    check,
     aggregates::{binary, each_row, states_of_rows},
     diagnostics::{Diagnostic, Source, did_you_mean},
     header::Header,
@@ -43,13 +44,16 @@ const TEXT_MAX: usize = 120;
 /// One row: its texts, NULL where there is none.
 pub type Sample = Vec<Option<String>>;
 
+/// Different rows, and how often each came.
+pub type Samples = Vec<(Sample, i64)>;
+
 /// The aggregate, to be registered.
 pub fn aggregate() -> AggregateUDF {
     AggregateUDF::new_from_impl(SampleEvents { signature: Signature::variadic_any(Volatility::Immutable) })
 }
 
 /// The samples of one group from its finished result.
-pub fn read(text: &str) -> Vec<Sample> {
+pub fn read(text: &str) -> Samples {
     serde_json::from_str(text).unwrap_or_default()
 }
 
@@ -84,28 +88,30 @@ impl AggregateUDFImpl for SampleEvents {
     }
 
     fn create_groups_accumulator(&self, _args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(Samples::default()))
+        Ok(Box::new(Groups::default()))
     }
 }
 
-/// Rows by hash, the least first.
-type Kept = BTreeMap<u64, Sample>;
+/// Different rows by hash, the least first, each with how often it came.
+type Kept = BTreeMap<u64, (Sample, i64)>;
 
 #[derive(Debug, Default)]
-struct Samples {
+struct Groups {
     groups: Vec<Kept>,
 }
 
-fn keep(kept: &mut Kept, hash: u64, sample: impl FnOnce() -> Result<Sample>) -> Result<()> {
-    let full = kept.len() >= KEPT;
-    if full && kept.last_key_value().is_some_and(|(last, _)| *last <= hash) {
+fn keep(kept: &mut Kept, hash: u64, times: i64, sample: impl FnOnce() -> Result<Sample>) -> Result<()> {
+    if let Some((_, known)) = kept.get_mut(&hash) {
+        *known += times;
         return Ok(());
     }
-    if let std::collections::btree_map::Entry::Vacant(place) = kept.entry(hash) {
-        place.insert(sample()?);
-        if full {
-            kept.pop_last();
-        }
+    let full = kept.len() >= KEPT;
+    if full && kept.last_key_value().is_some_and(|(last, _)| *last < hash) {
+        return Ok(());
+    }
+    kept.insert(hash, (sample()?, times));
+    if full {
+        kept.pop_last();
     }
     Ok(())
 }
@@ -118,7 +124,7 @@ fn cut_text(mut text: String) -> String {
     text
 }
 
-impl GroupsAccumulator for Samples {
+impl GroupsAccumulator for Groups {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],
@@ -141,7 +147,7 @@ impl GroupsAccumulator for Samples {
                     column.value(row).write(&mut text)?;
                     text.push('\u{1f}');
                 }
-                keep(&mut self.groups[group], xxh3_64(text.as_bytes()), || {
+                keep(&mut self.groups[group], xxh3_64(text.as_bytes()), 1, || {
                     let of = |(column, array): (&ArrayFormatter<'_>, &ArrayRef)| -> Result<Option<String>> {
                         if array.is_null(row) { Ok(None) } else { Ok(Some(cut_text(column.value(row).try_to_string()?))) }
                     };
@@ -175,8 +181,8 @@ impl GroupsAccumulator for Samples {
         let mut outcome = Ok(());
         each_row(groups, states, None, |group, row| match serde_json::from_slice::<Kept>(states.value(row)) {
             Ok(kept) => {
-                for (hash, sample) in kept {
-                    if let Err(error) = keep(&mut self.groups[group], hash, || Ok(sample)) {
+                for (hash, (sample, times)) in kept {
+                    if let Err(error) = keep(&mut self.groups[group], hash, times, || Ok(sample)) {
                         outcome = Err(error);
                     }
                 }
@@ -261,6 +267,9 @@ pub fn diagnosis(
         .map_err(|error| wrong(place, error.to_string(), columns()))?;
     let statement = datafusion::sql::parser::Statement::Statement(Box::new(statement));
     let logical = futures::executor::block_on(state.statement_to_plan(statement)).map_err(|error| failed(&error))?;
+    if let Some(problem) = check::refused(&logical, source, 0).into_iter().next() {
+        return Err(wrong(place, problem.message, problem.hint));
+    }
     let optimised = state.optimize(&logical).map_err(|error| failed(&error))?;
     let planned = plan::cut(optimised, source, 0)
         .map_err(|problems| wrong(place, problems.first().map(|p| p.message.clone()).unwrap_or_default(), columns()))?;

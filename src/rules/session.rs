@@ -6,7 +6,12 @@ use std::{any::Any, fmt, sync::Arc};
 use arrow::datatypes::SchemaRef;
 use datafusion::{
     common::{Result, TableReference, plan_datafusion_err, plan_err},
-    execution::{SessionStateBuilder, session_state::SessionState},
+    execution::{
+        SessionStateBuilder,
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+        session_state::SessionState,
+    },
     logical_expr::{
         LogicalPlanBuilder, TableSource,
         planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning},
@@ -19,6 +24,7 @@ use datafusion::{
 use super::{
     aggregates,
     catalog::{Catalog, OF_RULE, Table},
+    checked::CheckedArithmetic,
     diagnostics::did_you_mean,
     functions::{self, WindowCell},
     ordered, samples, sql,
@@ -74,8 +80,10 @@ pub fn session(catalog: &Arc<Catalog>, windows: Arc<dyn Windows>, cell: &WindowC
         .with_config(config)
         .with_default_features()
         .with_optimizer_rules(optimizer_rules())
+        .with_runtime_env(runtime()?)
         .with_relation_planners(vec![Arc::new(WindowPlanner { catalog: Arc::clone(catalog), windows })])
         .build();
+    state.add_analyzer_rule(Arc::new(CheckedArithmetic));
     {
         use datafusion::execution::FunctionRegistry;
         for aggregate in aggregates::all() {
@@ -95,6 +103,15 @@ pub fn session(catalog: &Arc<Catalog>, windows: Arc<dyn Windows>, cell: &WindowC
         schema.register_table(name.clone(), Arc::new(table))?;
     }
     Ok(state)
+}
+
+/// How much memory one evaluation may take, in bytes.
+const MEMORY_MAX: usize = 512 << 20;
+
+/// What plans run in: a bound on memory, and no files.
+fn runtime() -> Result<Arc<RuntimeEnv>> {
+    let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+    RuntimeEnvBuilder::new().with_memory_limit(MEMORY_MAX, 1.0).with_disk_manager_builder(disk).build_arc()
 }
 
 /// DataFusion's rules without those that would take a fold apart or spread what it computes over several nodes.

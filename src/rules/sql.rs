@@ -21,6 +21,7 @@ use datafusion::sql::sqlparser::{
 };
 
 use super::{
+    catalog::OF_RULE,
     diagnostics::{Diagnostic, Source, offset, word_at},
     functions::WINDOW_AT,
 };
@@ -29,7 +30,7 @@ use crate::{panes::Hop, time};
 /// More than this and a file is no rule but an attack, or a mistake: deep chains overflow the planner's stack.
 const TOKENS_MAX: usize = 3_000;
 /// Likewise for the bytes of a file.
-const BYTES_MAX: usize = 64 * 1024;
+pub const BYTES_MAX: usize = 64 * 1024;
 
 /// A rule's SELECT after parsing.
 #[derive(Debug, Clone)]
@@ -161,6 +162,11 @@ impl Parsed {
         self.hops.iter().map(|(_, hop)| hop.slide_ms).min().unwrap_or(1)
     }
 
+    /// True where the outermost SELECT leaves groups out.
+    pub fn has_outer_having(&self) -> bool {
+        matches!(self.original.body.as_ref(), SetExpr::Select(select) if select.having.is_some())
+    }
+
     /// The SQL over all windows that the rule equals, to be run by any engine with LATERAL joins over the tables
     /// of events and a table `w(window_end)`.
     pub fn batch_sql(&self, source: &Arc<Source>) -> String {
@@ -176,7 +182,8 @@ impl Parsed {
         as_division(&mut query);
         let seconds = time::span(self.slide_ms());
         let tables: BTreeSet<&str> = self.hops.iter().map(|(table, _)| table.as_str()).collect();
-        let times: Vec<String> = tables.iter().map(|table| format!("SELECT event_time FROM {table}")).collect();
+        let time = |table: &str| if table.starts_with(OF_RULE) { "window_end AS event_time" } else { "event_time" };
+        let times: Vec<String> = tables.iter().map(|table| format!("SELECT {} FROM {table}", time(table))).collect();
         let slide = self.slide_ms();
         format!(
             "-- Evaluated every {seconds}, from the first event to the last. approx_ functions are sketches: another engine agrees within 1%.\n\
@@ -331,6 +338,7 @@ impl Walk<'_> {
                     match window(factor) {
                         Ok((table, hop)) => {
                             self.hops.insert((table.clone(), hop));
+                            keep_time_column(factor);
                             let label = label(factor, &table);
                             if let Target::Batch { slide_ms } = self.target {
                                 *factor = batch_window(&table, hop, slide_ms, &label);
@@ -471,8 +479,13 @@ fn batch_time(hop: Hop, slide_ms: i64, offset: i64) -> String {
 fn batch_window(table: &str, hop: Hop, slide_ms: i64, alias: &str) -> TableFactor {
     let (start, end) = hop.window(0);
     let (start, end) = (batch_time(hop, slide_ms, start), batch_time(hop, slide_ms, end));
-    let sql =
-        format!("SELECT 1 FROM (SELECT * FROM {table} WHERE event_time >= {start} AND event_time < {end}) AS {alias}");
+    let alias = alias.rsplit('.').next().unwrap_or(alias);
+    let sql = if table.starts_with(OF_RULE) {
+        // A reading that ends where the window ends is in it.
+        format!("SELECT 1 FROM (SELECT * FROM {table} WHERE window_end > {start} AND window_end <= {end}) AS {alias}")
+    } else {
+        format!("SELECT 1 FROM (SELECT * FROM {table} WHERE event_time >= {start} AND event_time < {end}) AS {alias}")
+    };
     let parsed = Parser::parse_sql(&GenericDialect {}, &sql).ok().and_then(|mut statements| statements.pop());
     if let Some(Statement::Query(query)) = parsed
         && let SetExpr::Select(mut select) = *query.body
@@ -495,6 +508,19 @@ pub fn label(factor: &TableFactor, table: &str) -> String {
         _ => table.to_owned(),
     }
 }
+
+/// The time column of a window over readings is called as a window constant is, and is none.
+fn keep_time_column(factor: &mut TableFactor) {
+    let TableFactor::Table { args: Some(args), .. } = factor else { return };
+    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))) = args.args.get_mut(1)
+        && let Some((None, name)) = constant(expr)
+    {
+        *expr = Expr::Identifier(Ident::new(format!("{KEPT}{name}")));
+    }
+}
+
+/// What marks such a column.
+const KEPT: &str = "__";
 
 /// Reads `hop(table, event_time, slide, size [, ago => span])` and `tumble(table, event_time, size)`; the error has
 /// its place and says what is wrong.
@@ -545,7 +571,7 @@ pub fn window(factor: &TableFactor) -> Result<(String, Hop), (Span, String)> {
         return Err((
             plain[2].span(),
             format!(
-                "the slide ({}) is longer than the window ({}): events between would be seen by no window",
+                "the slide ({}) is longer than the window ({}), so events between would be seen by no window: are they swapped?",
                 time::span(slide_ms),
                 time::span(size_ms)
             ),
@@ -564,7 +590,9 @@ pub fn window(factor: &TableFactor) -> Result<(String, Hop), (Span, String)> {
 pub fn window_column(factor: &TableFactor) -> Option<Ident> {
     let TableFactor::Table { args: Some(args), .. } = factor else { return None };
     match args.args.get(1) {
-        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(ident)))) => Some(ident.clone()),
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(ident)))) => {
+            Some(Ident::new(ident.value.trim_start_matches(KEPT)))
+        }
         _ => None,
     }
 }

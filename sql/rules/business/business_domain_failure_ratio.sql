@@ -12,6 +12,7 @@ levels:
   critical: value >  0.02
 for: {warning: 5m, critical: 1m}
 no_data: {as: hold, after: 5m}
+diagnose: {where: error_type = 'domain', by: [operation, customer_id], top: 5}
 annotations:
   summary: "{{ service }}: {{ value | percent }} of operations fail by a rule of the domain"
   description: >-

@@ -13,6 +13,7 @@ levels:
   critical: value > 14.4
 for: {warning: 5m, critical: 1m}
 no_data: {as: hold, after: 5m}
+diagnose: {where: outcome = 'failed', by: [operation, error_type], top: 5}
 annotations:
   summary: "{{ service }}: the error budget burns at {{ value | round(1) }} times the allowed rate"
   description: >-

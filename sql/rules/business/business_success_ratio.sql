@@ -11,7 +11,8 @@ levels:
   warning:  value >= 0.98 AND value < 0.9950
   critical: value <  0.98
 for: {warning: 5m, critical: 1m}
-no_data: {as: hold, after: 5m}
+no_data: {as: hold, after: 5m, expect: services(service)}
+diagnose: {where: outcome <> 'succeeded', by: [operation, error_type], top: 5}
 annotations:
   summary: "{{ service }}: {{ value | percent }} of operations succeed"
   description: >-

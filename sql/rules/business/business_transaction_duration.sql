@@ -13,6 +13,7 @@ levels:
 for: {warning: 5m, critical: 1m}
 keep_firing_for: 2m
 no_data: {as: hold, after: 5m}
+diagnose: {where: duration_ms > 2000, by: [operation, service_version], top: 5}
 annotations:
   summary: "{{ service }}: 95% of business transactions end within {{ value | round(1) }} s"
   description: >-

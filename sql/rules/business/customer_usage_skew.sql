@@ -13,6 +13,7 @@ levels:
 for: {warning: 5m, critical: 1m}
 keep_firing_for: 5m
 no_data: {as: hold, after: 5m}
+diagnose: {where: customer_id IS NOT NULL, by: [customer_id, operation], top: 5}
 annotations:
   summary: "{{ service }}: the busiest of {{ customers }} customers uses {{ value | round(1) }} times the average"
   description: >-

@@ -12,6 +12,7 @@ levels:
   critical: value >  0.02
 for: {warning: 5m, critical: 1m}
 no_data: {as: hold, after: 5m}
+diagnose: {where: kind = 'rollback' AND leg = 1, by: [book, currency], top: 5}
 annotations:
   summary: "{{ service }}: {{ value | percent }} of financial transactions are rollbacks"
   description: >-

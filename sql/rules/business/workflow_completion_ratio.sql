@@ -12,11 +12,13 @@ levels:
   critical: value <  0.95
 for: {warning: 5m, critical: 1m}
 no_data: {as: hold, after: 10m}
+diagnose: {where: phase = 'failed', by: [workflow, subsystem], top: 5}
 annotations:
   summary: "{{ service }}: {{ value | percent }} of {{ workflow }} workflows complete"
   description: >-
     Share of the workflows begun in the window that have completed.
     Each is given 10 minutes, so those that began in the last 10 minutes do not count yet.
+    Scaling is a workflow of the platform and has a rule of its own.
   runbook_url: https://runbooks.example/workflow-completion-ratio
 */
 SELECT service,
@@ -32,6 +34,7 @@ FROM (
            bool_or(phase = 'completed') AS completed,
            bool_or(phase = 'failed') AS failed
     FROM hop(workflow_events, event_time, INTERVAL '1 minute', INTERVAL '70 minutes')
+    WHERE workflow <> 'autoscaling'
     GROUP BY service, workflow, workflow_id
 ) AS workflows
 WHERE began >= window_start

@@ -13,6 +13,7 @@ levels:                                 # between 0.80 and 0.85 the present leve
 for: {warning: 5m, critical: 1m}
 keep_firing_for: 2m
 no_data: {as: hold, after: 5m}
+diagnose: {where: cpu_usage > 0.65, by: [node], top: 5}
 annotations:
   summary: "{{ cluster }}: 95% of {{ nodes }} nodes use at most {{ value | percent }} of their processors"
   description: >-

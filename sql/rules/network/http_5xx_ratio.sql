@@ -11,7 +11,8 @@ levels:
   warning:  value >= 0.001 AND value <= 0.01
   critical: value >  0.01
 for: {warning: 5m, critical: 1m}
-no_data: {as: hold, after: 5m}
+no_data: {as: hold, after: 5m, expect: services(service)}
+diagnose: {where: status_code >= 500, by: [route, status_code], top: 5}
 annotations:
   summary: "{{ service }}: {{ value | percent }} of requests end in 5xx"
   description: >-

@@ -6,12 +6,13 @@ unit: ratio
 owner: platform
 labels: {signal: errors}
 min_samples: 200                        # one failure alone is never critical
-levels:
+levels:                                 # between 0.9990 and 0.9995 the present level holds
   healthy:  value >= 0.9995
   warning:  value <  0.9990
   critical: value <  0.9950
 for: {warning: 5m, critical: 1m}
-no_data: {as: hold, after: 5m}
+no_data: {as: hold, after: 5m, expect: services(service)}
+diagnose: {where: status_code >= 500, by: [route, service_version], top: 5}
 annotations:
   summary: "{{ service }}: {{ value | percent }} of requests succeed"
   description: >-

@@ -12,7 +12,8 @@ levels:                                 # between 1300 and 5000 the present leve
   critical: value >  5000
 for: {warning: 5m, critical: 1m}
 keep_firing_for: 2m
-no_data: {as: hold, after: 5m}
+no_data: {as: hold, after: 5m, expect: services(service)}
+diagnose: {where: duration_ms > 1200, by: [route, method], top: 5}
 annotations:
   summary: "{{ service }}: 99% of requests are answered within {{ value | round(1) }} ms"
   description: >-

@@ -12,7 +12,8 @@ levels:                                 # between 0.80 and 0.85 the present leve
   critical: value >  0.85
 for: {warning: 5m, critical: 1m}
 keep_firing_for: 2m
-no_data: {as: hold, after: 5m}
+no_data: {as: hold, after: 5m, expect: tested_capacity(service)}
+diagnose: {by: [route, method], top: 5}
 annotations:
   summary: "{{ service }}: load is at {{ value | percent }} of the tested capacity"
   description: >-
@@ -21,7 +22,7 @@ annotations:
   runbook_url: https://runbooks.example/rps-headroom
 */
 SELECT service,
-       rps / tested_rps AS value,
+       ratio(rps, tested_rps) AS value,
        requests AS samples,
        rps,
        tested_rps

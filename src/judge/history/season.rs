@@ -67,15 +67,17 @@ fn of_week(hour: i64) -> i64 {
 }
 
 impl Season {
-    /// A season that begins at window end `end` with what was learnt elsewhere: as if it were of the last week.
+    /// A season that begins at window end `end` with what was learnt elsewhere: as if it were of the last two weeks, so
+    /// that the hours just before have a week before them too.
     pub fn new(learnt: &[Learnt], history: &History, end: Millis) -> Self {
         let hour = local(history, end - 1).div_euclid(HOUR_MS);
         let mut hours: Vec<Hour> = learnt
             .iter()
-            .map(|one| {
+            .flat_map(|one| {
                 let back = (of_week(hour) - one.hour).rem_euclid(WEEK_H);
                 let back = if back == 0 { WEEK_H } else { back };
-                Hour { at: hour - back, median: one.median, spread: one.spread, odd: false }
+                let at = |at| Hour { at, median: one.median, spread: one.spread, odd: false };
+                [at(hour - back), at(hour - back - WEEK_H)]
             })
             .collect();
         hours.sort_by_key(|hour| hour.at);

@@ -21,9 +21,10 @@ mod personal;
 mod sql;
 mod suppress;
 
+use self::personal::masked;
+
 pub use self::{
-    personal::masked,
-    sql::{refused, slides},
+    sql::{forbidden, refused, slides, unused},
     suppress::suppress,
 };
 
@@ -33,20 +34,32 @@ pub fn find(source: &Source, sql_start: usize, word: &str) -> Range<usize> {
     found.unwrap_or_else(|| source.first_word(sql_start))
 }
 
+/// What is wrong with the series of a rule.
+pub fn of_series(cut: &Cut, output: &Output, source: &Arc<Source>, sql_start: usize) -> Vec<Diagnostic> {
+    let mut found = sql::cardinality(cut, output, source, sql_start);
+    found.extend(sql::unguarded(cut, output, source, sql_start));
+    found.extend(masked(cut, output, source, sql_start));
+    found
+}
+
 /// What is wrong with a rule's SQL although it plans.
 pub fn of_sql(
-    header: &Header,
     logical: &LogicalPlan,
     cut: &Cut,
     parsed: &parsed_sql::Parsed,
     source: &Arc<Source>,
     sql_start: usize,
 ) -> Vec<Diagnostic> {
-    let _ = (header, parsed);
     let mut found = Vec::new();
     found.extend(sql::divisions(logical, source, sql_start));
+    if found.is_empty() {
+        found.extend(sql::divisors(logical, source, sql_start));
+    }
+    found.extend(sql::products(logical, source, sql_start));
     found.extend(sql::limits(logical, source, sql_start));
+    found.extend(sql::having(parsed, source, sql_start));
     found.extend(sql::never(cut, source, sql_start));
+    found.extend(sql::reports(cut, source, sql_start));
     found
 }
 
@@ -226,6 +239,13 @@ pub fn levels(header: &Header, bands: Option<&Bands>, parsed: &parsed_sql::Parse
             ));
         }
     }
+    if let Some((severe, value)) = bands.overlap(header) {
+        let place = header.levels[&Level::Healthy].span.clone();
+        let message = format!("a value of {value} is healthy and {} at once; the more severe wins", severe.name());
+        let hint = "let each value have one level: healthy: value <= 500 beside warning: value > 500";
+        found.push(Diagnostic::warning("bands-overlap", source, place, message, hint));
+    }
+    found.extend(units(header, bands, source));
     let (low, high) = bands.open_ends();
     if let (true, Some(predicate)) = (low || high, header.levels.values().next()) {
         let side = if low { "small" } else { "large" };
@@ -245,6 +265,24 @@ pub fn levels(header: &Header, bands: Option<&Bands>, parsed: &parsed_sql::Parse
         }
     }
     found
+}
+
+/// Limits that no value of the unit reaches: a ratio of 95 where 0.95 was meant.
+fn units(header: &Header, bands: &Bands, source: &Arc<Source>) -> Option<Diagnostic> {
+    let limits: Vec<f64> = bands.segments.iter().flat_map(|s| [s.low, s.high]).filter(|limit| limit.is_finite()).collect();
+    let (message, hint) = match header.unit.as_str() {
+        "ratio" if limits.iter().any(|limit| *limit > 1.0 || *limit < -1.0) => {
+            ("the unit is a ratio, and a limit lies beyond 1", "0.95 is 95%; or say unit: percent")
+        }
+        "percent" | "%" if !limits.is_empty() && limits.iter().all(|limit| limit.abs() <= 1.0) => {
+            ("the unit is percent, and no limit lies beyond 1", "95 is 95%; or say unit: ratio")
+        }
+        "" => ("the value has no unit", "unit: ratio, ms, s, count, per_second, x, or what people call it"),
+        _ => return None,
+    };
+    let level = header.levels.values().last()?;
+    let place = source.text.find("unit:").map_or_else(|| level.span.clone(), |at| at..at + 5);
+    Some(Diagnostic::warning("unit", source, place, message, hint))
 }
 
 /// A breach that nobody owns, or that nobody knows how to mend.

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Personal columns may be counted and grouped by inside, but nothing made of them may reach an output.
-pub fn masked(cut: &Cut, output: &Output, source: &Arc<Source>, sql_start: usize) -> Vec<Diagnostic> {
+pub(super) fn masked(cut: &Cut, output: &Output, source: &Arc<Source>, sql_start: usize) -> Vec<Diagnostic> {
     let shown = personal(&cut.rest, cut);
     let mut problems = Vec::new();
     for (at, column) in shown.iter().enumerate().filter_map(|(at, column)| Some((at, column.as_ref()?))) {
