@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, Float64Builder, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
+        ArrayRef, Float64Builder, ListBuilder, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
         TimestampMillisecondArray,
     },
     datatypes::{DataType, Field, Schema},
@@ -14,7 +14,7 @@ use arrow::{
 use crate::panes::Millis;
 
 /// The columns that may be NULL.
-const NULLABLE: [&str; 2] = ["value", "samples"];
+const NULLABLE: [&str; 3] = ["value", "samples", "offending"];
 
 /// A column of texts.
 pub fn texts(values: impl Iterator<Item = String>) -> ArrayRef {
@@ -24,6 +24,16 @@ pub fn texts(values: impl Iterator<Item = String>) -> ArrayRef {
 /// A column of times in UTC.
 pub fn times(values: impl Iterator<Item = Millis>) -> ArrayRef {
     Arc::new(values.map(Some).collect::<TimestampMillisecondArray>().with_timezone("UTC"))
+}
+
+/// A column of lists of texts.
+pub fn text_lists(rows: impl Iterator<Item = Vec<String>>) -> ArrayRef {
+    let field = Field::new("item", DataType::Utf8, false);
+    let mut lists = ListBuilder::new(StringBuilder::new()).with_field(field);
+    for row in rows {
+        lists.append_value(row.into_iter().map(Some));
+    }
+    Arc::new(lists.finish())
 }
 
 /// A column of maps from text to text.

@@ -27,5 +27,6 @@ pub mod config;
 pub mod demo;
 pub mod explore;
 pub mod files;
+pub mod plot;
 pub mod rule_test;
 pub mod telemetry;

@@ -28,7 +28,7 @@ fn rule(name: &str, header: &str, sql: &str) -> Arc<diagnostics::Source> {
     Arc::new(diagnostics::Source { path: format!("{name}.sql"), text })
 }
 
-/// Three rules: one with `for` and silence, one with two windows, one over everything.
+/// Rules of every kind that JUDGE remembers something for.
 fn rules() -> Vec<Arc<diagnostics::Source>> {
     let window = "hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '10 seconds')";
     vec![
@@ -51,6 +51,23 @@ fn rules() -> Vec<Arc<diagnostics::Source>> {
             "all",
             "levels: {warning: value > 100000}",
             &format!("SELECT count(*) AS value, approx_percentile_cont(duration_ms, 0.9) AS p90 FROM {window}"),
+        ),
+        // Looks back over several windows, expects a series that never speaks, and says what is behind a breach.
+        rule(
+            "recurring",
+            "levels: {critical: again AND value > 0}\nhistory: {again: \"recurs(value > 0, 3, 6)\", usual: \"expected(value)\"}\nno_data: {as: zero, after: 20s, expect: services(service)}\nfor: 0s\ndiagnose: {where: status_code >= 500, by: [route, customer_id], top: 2}",
+            &format!(
+                "SELECT service, count(*) FILTER (WHERE status_code >= 500) AS value, count(*) AS samples FROM {window} GROUP BY service"
+            ),
+        ),
+        // Reads the readings of two others.
+        rule(
+            "together",
+            "levels: {warning: value > 0, critical: value > 1}\nkey: [service]",
+            "SELECT service, count(*) FILTER (WHERE failing > 0) + count(*) FILTER (WHERE slow > 0) AS value FROM (\
+             SELECT f.service, f.failing, s.slow FROM \
+             (SELECT service, count(*) FILTER (WHERE state <> 'healthy') AS failing FROM hop(rule.failures, window_end, INTERVAL '5 seconds', INTERVAL '20 seconds') GROUP BY service) AS f \
+             JOIN (SELECT service, count(*) FILTER (WHERE level = 'warning') AS slow FROM hop(rule.slower, window_end, INTERVAL '5 seconds', INTERVAL '20 seconds') GROUP BY service) AS s ON f.service = s.service) AS both_of GROUP BY service",
         ),
     ]
 }
@@ -224,7 +241,8 @@ fn a_crash_after_any_record_changes_nothing_that_is_said() {
 #[test]
 fn nor_does_one_around_a_change_of_rules() {
     let before = set(rules());
-    let fewer = set(rules().into_iter().filter(|rule| !rule.path.starts_with("slower")).collect());
+    let gone = |rule: &Arc<diagnostics::Source>| rule.path.starts_with("slower") || rule.path.starts_with("together");
+    let fewer = set(rules().into_iter().filter(|rule| !gone(rule)).collect());
     let changed: Vec<_> = rules()
         .into_iter()
         .map(|rule| {

@@ -16,9 +16,10 @@ pub struct Migration {
 }
 
 /// All of them, in order.
-pub const ALL: [Migration; 2] = [
+pub const ALL: [Migration; 3] = [
     Migration { name: "0001_tables.sql", sql: include_str!("../../sql/clickhouse/0001_tables.sql") },
     Migration { name: "0002_views.sql", sql: include_str!("../../sql/clickhouse/0002_views.sql") },
+    Migration { name: "0003_diagnosis.sql", sql: include_str!("../../sql/clickhouse/0003_diagnosis.sql") },
 ];
 
 /// Why migrating stops.

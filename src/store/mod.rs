@@ -14,7 +14,7 @@ use arrow::{
 };
 
 use crate::{
-    columns::{block, number_maps, text_maps, texts, times},
+    columns::{block, number_maps, text_lists, text_maps, texts, times},
     judge::output::{BreachEvent, plain},
     rules::series::canonical,
     panes::Millis,
@@ -83,6 +83,9 @@ pub fn breaches_batch(breaches: &[StoredBreach]) -> Result<RecordBatch, ArrowErr
         ("summary", text(|e| e.summary.clone())),
         ("description", text(|e| e.description.clone())),
         ("runbook_url", text(|e| e.runbook_url.clone())),
+        ("offending", Arc::new(breaches.iter().map(|b| b.event.offending).collect::<Int64Array>())),
+        ("contributors", text(|e| serde_json::to_string(&e.contributors).unwrap_or_default())),
+        ("trace_ids", text_lists(breaches.iter().map(|b| b.event.trace_ids.clone()))),
         ("measures", number_maps(breaches.iter().map(measures))?),
         ("labels", text_maps(breaches.iter().map(labels))?),
         ("partition", Arc::new(breaches.iter().map(|b| Some(b.partition)).collect::<Int32Array>())),
