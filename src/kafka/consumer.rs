@@ -259,7 +259,7 @@ impl GroupConsumer {
 }
 
 /// Errors that librdkafka mends by itself are told and passed over; the rest stop the loop.
-fn note_error(error: &KafkaError) -> Result<(), Error> {
+pub(super) fn note_error(error: &KafkaError) -> Result<(), Error> {
     match error.rdkafka_error_code() {
         Some(
             RDKafkaErrorCode::AutoOffsetReset

@@ -158,8 +158,8 @@ impl Bands {
         (open(self.segments.first()), open(self.segments.last()))
     }
 
-    /// The line as text, one band or gap a piece: `… 500 | healthy`, for people.
-    pub fn picture(&self) -> String {
+    /// The line from −∞ to ∞ in pieces of one level each: lower end, upper end, level or gap.
+    pub fn pieces(&self) -> Vec<(f64, f64, Option<Level>)> {
         let mut pieces: Vec<(f64, f64, Option<Level>)> = Vec::new();
         for segment in &self.segments {
             match pieces.last_mut() {
@@ -168,6 +168,12 @@ impl Bands {
                 _ => pieces.push((segment.low, segment.high, segment.level)),
             }
         }
+        pieces
+    }
+
+    /// The line as text, one band or gap a piece: `… 500 | healthy`, for people.
+    pub fn picture(&self) -> String {
+        let pieces = self.pieces();
         let edge = |value: f64| {
             if value == f64::NEG_INFINITY {
                 "-∞".into()
