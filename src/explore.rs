@@ -36,6 +36,20 @@ impl Windows for Exploded {
     }
 }
 
+/// A table of a store, whose rows happen where their windows end.
+pub fn stored(name: &str, rows: &RecordBatch) -> Table {
+    Table {
+        name: name.to_owned(),
+        topic: String::new(),
+        event_time: "window_end".into(),
+        out_of_orderness_ms: 0,
+        columns: Vec::new(),
+        schema: rows.schema(),
+        interval_ms: None,
+        rule: None,
+    }
+}
+
 fn explode(events: &RecordBatch, event_time: &str, hop: Hop) -> Result<RecordBatch> {
     let (mut rows, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
     let times =
@@ -54,6 +68,12 @@ fn explode(events: &RecordBatch, event_time: &str, hop: Hop) -> Result<RecordBat
     let exploded = take_record_batch(events, &UInt32Array::from(rows))?;
     let mut fields: Vec<Arc<Field>> = exploded.schema().fields().iter().cloned().collect();
     let mut columns: Vec<ArrayRef> = exploded.columns().to_vec();
+    // A column of that name is kept out of the way.
+    for field in &mut fields {
+        if ["window_start", "window_end"].contains(&field.name().as_str()) {
+            *field = Arc::new(field.as_ref().clone().with_name(format!("own_{}", field.name())));
+        }
+    }
     for (name, values) in [("window_start", starts), ("window_end", ends)] {
         fields.push(Arc::new(Field::new(name, TIME, false)));
         columns.push(Arc::new(TimestampMillisecondArray::from(values)));

@@ -48,7 +48,8 @@ const NAME_RULES: &str = "name a rule file or a folder of them, or set rules.pat
 
 /// The rules whose readings a rule's text reads.
 pub fn reads(text: &str) -> Vec<String> {
-    let word = |rest: &str| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or("").to_owned();
+    let word =
+        |rest: &str| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or("").to_owned();
     text.match_indices(OF_RULE)
         .filter(|(at, _)| text[..*at].trim_end().ends_with('('))
         .map(|(at, _)| word(&text[at + OF_RULE.len()..]))

@@ -96,7 +96,11 @@ fn rule_set(test: &TestFile, files: &Files) -> Result<RuleSet, Vec<String>> {
     }
     let mut own = Files { rules, ..files.clone() };
     for (table, csv) in events::references(test)? {
-        let path = own.references.iter().map(|source| source.path.clone()).find(|path| path.ends_with(&format!("{table}.csv")));
+        let path = own
+            .references
+            .iter()
+            .map(|source| source.path.clone())
+            .find(|path| path.ends_with(&format!("{table}.csv")));
         let Some(path) = path else { return Err(vec![format!("there is no reference table `{table}`")]) };
         own.references.retain(|source| source.path != path);
         own.references.push(Arc::new(Source { path, text: csv }));
@@ -113,7 +117,11 @@ fn rule_set(test: &TestFile, files: &Files) -> Result<RuleSet, Vec<String>> {
             let (line, column) = problem.position();
             format!("{}:{line}:{column}: {} ({})", problem.source.path, problem.message, problem.code)
         };
-        return Err(problems.iter().filter(|problem| RuleSet::broken(std::slice::from_ref(problem))).map(shown).collect());
+        return Err(problems
+            .iter()
+            .filter(|problem| RuleSet::broken(std::slice::from_ref(problem)))
+            .map(shown)
+            .collect());
     }
     Ok(set)
 }

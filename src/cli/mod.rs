@@ -154,7 +154,8 @@ fn read_files(config: &Config, rules: &[PathBuf]) -> anyhow::Result<Files> {
     let mut found = files::read(&named, &config.tables.path, &config.rules.reference)?;
     // Rules that are read but were not named come from the pack.
     if !rules.is_empty() && config.rules.path.exists() {
-        let pack = files::read_some(&[config.rules.path.clone()], &config.tables.path, &config.rules.reference)?;
+        let pack =
+            files::read_some(std::slice::from_ref(&config.rules.path), &config.tables.path, &config.rules.reference)?;
         files::complete(&mut found, &pack);
     }
     Ok(found)

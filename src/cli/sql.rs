@@ -16,9 +16,9 @@ use datafusion::prelude::{ParquetReadOptions, SessionContext};
 
 use super::{FOUND, Format, MISUSED, Outcome, print, say};
 use crate::{
-    config::Config,
+    config::{Config, StoreKind},
     decode::{Decoder, Event, Limits},
-    explore::Exploded,
+    explore::{self, Exploded},
     files,
     rules::{
         catalog::{self, Catalog},
@@ -26,13 +26,15 @@ use crate::{
         functions::WindowCell,
         session::session,
     },
+    store::clickhouse::ClickHouse,
 };
 
 /// What `sql` was asked for.
 #[derive(Debug, Args)]
 pub(super) struct Sql {
-    /// One query. Tables: readings and breaches of a Parquet store, events given with --events, reference tables;
-    /// hop(table, event_time, slide, size) gives each event once for each of its windows
+    /// One query. Tables: readings and breaches of the store, events given with --events, reference tables;
+    /// hop(table, event_time, slide, size) gives each event once for each of its windows, hop(readings, window_end, …)
+    /// each reading
     query: String,
     /// Events of a table, one JSON object a line
     #[arg(long, value_name = "TABLE=FILE")]
@@ -85,13 +87,17 @@ impl Sql {
             }
             tables.insert(table.to_owned(), decoded.batch);
         }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let known: Vec<String> = catalog.tables.keys().cloned().collect();
+        let from_clickhouse = self.store.is_none() && config.store.kind == StoreKind::Clickhouse && self.asks_store();
         // Without a store of its own, the demo's is at hand.
         let demo = PathBuf::from(crate::demo::STORE);
         let usual = if config.store.path.exists() || !demo.exists() { config.store.path.clone() } else { demo };
         let store = self.store.clone().unwrap_or(usual);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let known: Vec<String> = catalog.tables.keys().cloned().collect();
-        let outcome = runtime.block_on(query(&self.query, Arc::new(catalog), tables, &store));
+        let outcome = runtime.block_on(async {
+            let stored = if from_clickhouse { clickhouse(config, &self.query).await? } else { parquet(&store).await? };
+            anyhow::Ok(query(&self.query, catalog, tables, stored).await)
+        })?;
         let batches = match outcome {
             Ok(batches) => batches,
             Err(error) => {
@@ -100,7 +106,7 @@ impl Sql {
                 say(&format!("error: {message}"));
                 if message.contains("not found") && known.iter().any(|table| message.contains(table.as_str())) {
                     say("note: the events of a table are given with --events TABLE=FILE");
-                } else if message.contains("'readings' not found") || message.contains("'breaches' not found") {
+                } else if STORED.iter().any(|table| message.contains(&format!("'{table}' not found"))) {
                     say(&format!(
                         "note: looked for a Parquet store in {}; `tierwatch demo` makes one, --store names another",
                         store.display()
@@ -122,22 +128,69 @@ impl Sql {
     }
 }
 
-async fn query(
-    sql: &str,
-    catalog: Arc<Catalog>,
-    tables: BTreeMap<String, RecordBatch>,
-    store: &std::path::Path,
-) -> datafusion::common::Result<Vec<RecordBatch>> {
-    let state = session(&catalog, Arc::new(Exploded { tables: tables.clone() }), &WindowCell::default())?;
-    let context = SessionContext::new_with_state(state);
-    for (name, batch) in tables {
-        context.register_batch(&name, batch)?;
+impl Sql {
+    /// True where the query names a table of the store.
+    fn asks_store(&self) -> bool {
+        STORED.iter().any(|table| self.query.contains(table))
     }
-    for table in ["readings", "breaches"] {
+}
+
+/// The tables of a store.
+const STORED: [&str; 2] = ["readings", "breaches"];
+/// How many rows of each are taken from ClickHouse, the latest first.
+const ROWS_MAX: usize = 1_000_000;
+
+/// What a store holds.
+type Stored = BTreeMap<String, RecordBatch>;
+
+/// The tables of a Parquet store.
+async fn parquet(store: &std::path::Path) -> anyhow::Result<Stored> {
+    let context = SessionContext::new();
+    let mut stored = Stored::new();
+    for table in STORED {
         let folder = store.join(table);
         if folder.is_dir() {
-            context.register_parquet(table, folder.display().to_string(), ParquetReadOptions::default()).await?;
+            let rows = context.read_parquet(folder.display().to_string(), ParquetReadOptions::default()).await?;
+            let schema = Arc::new(rows.schema().as_arrow().clone());
+            stored.insert(table.to_owned(), arrow::compute::concat_batches(&schema, &rows.collect().await?)?);
         }
+    }
+    Ok(stored)
+}
+
+/// The tables of ClickHouse that a query names, by the views that show each row once.
+async fn clickhouse(config: &Config, query: &str) -> anyhow::Result<Stored> {
+    let database = ClickHouse::new(&config.clickhouse);
+    let mut stored = Stored::new();
+    for (table, view) in STORED.into_iter().zip(["readings_latest", "breach_events"]) {
+        if !query.contains(table) {
+            continue;
+        }
+        let bytes = database.arrow(&format!("SELECT * FROM {view} ORDER BY window_end DESC LIMIT {ROWS_MAX}")).await?;
+        let rows = crate::partial::read_ipc(&bytes)?;
+        if rows.num_rows() == ROWS_MAX {
+            say(&format!("note: only the latest {ROWS_MAX} {table} were read; ask ClickHouse itself for more"));
+        }
+        stored.insert(table.to_owned(), rows);
+    }
+    Ok(stored)
+}
+
+async fn query(
+    sql: &str,
+    mut catalog: Catalog,
+    mut tables: BTreeMap<String, RecordBatch>,
+    stored: Stored,
+) -> datafusion::common::Result<Vec<RecordBatch>> {
+    for (name, rows) in stored {
+        let table = explore::stored(&name, &rows);
+        catalog.tables.insert(name.clone(), Arc::new(table));
+        tables.insert(name, rows);
+    }
+    let windows = Arc::new(Exploded { tables: tables.clone() });
+    let context = SessionContext::new_with_state(session(&Arc::new(catalog), windows, &WindowCell::default())?);
+    for (name, batch) in tables {
+        context.register_batch(&name, batch)?;
     }
     let options = datafusion::execution::context::SQLOptions::new()
         .with_allow_ddl(false)

@@ -74,7 +74,11 @@ impl Test {
             }
         }
         let ok = outcomes.len() - failed;
-        say(&format!("{} in {}: {ok} passed, {failed} failed", count(outcomes.len(), "case"), count(tests.len(), "file")));
+        say(&format!(
+            "{} in {}: {ok} passed, {failed} failed",
+            count(outcomes.len(), "case"),
+            count(tests.len(), "file")
+        ));
         Ok(if failed > 0 { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
     }
 }
@@ -93,7 +97,8 @@ fn run_all(tests: &[Arc<Source>], files: &Files) -> Vec<rule_test::Outcome> {
                     let folder = Path::new(&test.path).parent().unwrap_or(Path::new("."));
                     let read = |name: &str| {
                         let path = folder.join(name);
-                        std::fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+                        std::fs::read_to_string(&path)
+                            .map_err(|error| format!("cannot read {}: {error}", path.display()))
                     };
                     let found = rule_test::run(test, files, &read);
                     *outcomes[at].lock().unwrap_or_else(PoisonError::into_inner) = found;

@@ -73,14 +73,19 @@ impl Diagnosis {
         for (at, column) in plan.by.iter().enumerate() {
             let shares = shares(samples, at + 1);
             let shares_before = self::shares(earlier, at + 1);
-            let mut ranked: Vec<(&Option<String>, f64)> = shares.iter().map(|(value, share)| (*value, *share)).collect();
+            let mut ranked: Vec<(&Option<String>, f64)> =
+                shares.iter().map(|(value, share)| (*value, *share)).collect();
             ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
             contributors.extend(ranked.into_iter().take(plan.top).map(|(value, share)| Contributor {
                 column: column.clone(),
-                value: if plan.masked[at] { value.as_ref().map(|value| pseudonym(column, value)) } else { value.clone() },
+                value: if plan.masked[at] {
+                    value.as_ref().map(|value| pseudonym(column, value))
+                } else {
+                    value.clone()
+                },
                 share: rounded(share),
-                change: (!earlier.is_empty())
-                    .then(|| rounded(share - shares_before.get(value).copied().unwrap_or(0.0))),
+                change:
+                    (!earlier.is_empty()).then(|| rounded(share - shares_before.get(value).copied().unwrap_or(0.0))),
             }));
         }
         let mut trace_ids: Vec<String> = Vec::new();

@@ -189,6 +189,5 @@ impl SeriesHistory {
     }
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -70,7 +70,8 @@ impl Remembered {
             Ok(cast(column, field.data_type())?)
         };
         let columns: Result<Vec<ArrayRef>> = schema.fields().iter().map(column).collect();
-        let fields: Vec<Field> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        let fields: Vec<Field> =
+            schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
         Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns?)?)
     }
 

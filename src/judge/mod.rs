@@ -304,8 +304,13 @@ impl Judge {
                 Some((rule, next - fold.hop.reach_ms(), fold.hop.window(next - rule.slide_ms).1))
             })
             .collect();
-        let everybody =
-            active.set.rules.iter().flat_map(|rule| rule.all_folds()).filter(|fold| fold.ids.fold == partials.fold).count();
+        let everybody = active
+            .set
+            .rules
+            .iter()
+            .flat_map(|rule| rule.all_folds())
+            .filter(|fold| fold.ids.fold == partials.fold)
+            .count();
         let kept = if users.len() < everybody {
             Millis::MIN
         } else {

@@ -53,10 +53,7 @@ impl Judged {
         let all = |exprs: &BTreeMap<Level, Arc<dyn PhysicalExpr>>| -> Result<BTreeMap<Level, BooleanArray>> {
             exprs.iter().map(|(level, expr)| Ok((*level, evaluate(expr)?))).collect()
         };
-        Ok(Self {
-            levels: all(&rule.predicates.levels)?,
-            until: all(&rule.predicates.until)?,
-        })
+        Ok(Self { levels: all(&rule.predicates.levels)?, until: all(&rule.predicates.until)? })
     }
 
     fn holds(array: &BooleanArray, row: usize) -> Option<bool> {

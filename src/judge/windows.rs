@@ -289,4 +289,3 @@ fn missing_keys(
         (0..fold.zero_keys.len()).map(|at| column(at, fold.result.field(at).data_type())).collect();
     Ok((columns?, silent.into_keys().cloned().collect()))
 }
-

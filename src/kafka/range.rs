@@ -39,7 +39,8 @@ pub fn read(
         .set("queued.max.messages.kbytes", "8192");
     let probe: BaseConsumer = settings.create().map_err(Error::Client)?;
     let metadata = probe.fetch_metadata(Some(topic), REQUEST)?;
-    let count = metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len());
+    let count =
+        metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len());
     if count == 0 {
         return Err(Error::NoTopic(topic.to_owned()));
     }

@@ -162,9 +162,10 @@ fn shown_value(value: &Value) -> String {
 /// also as 1 and 0.
 fn equal(expected: &Value, actual: &Value) -> bool {
     let number = |value: &Value| value.as_f64().or_else(|| value.as_bool().map(|b| f64::from(u8::from(b))));
-    if let (Some(near), Some(actual)) =
-        (expected.as_str().and_then(|text| text.strip_prefix('~')).and_then(|n| n.trim().parse::<f64>().ok()), number(actual))
-    {
+    if let (Some(near), Some(actual)) = (
+        expected.as_str().and_then(|text| text.strip_prefix('~')).and_then(|n| n.trim().parse::<f64>().ok()),
+        number(actual),
+    ) {
         return (actual - near).abs() <= NEAR * near.abs();
     }
     match (number(expected), number(actual)) {
@@ -183,7 +184,9 @@ fn breaches(expected: &[Row], outcomes: &Outcomes<'_>) -> Result<Vec<String>, St
     let mut left: Vec<(i64, BTreeMap<String, Value>)> = outcomes
         .breaches
         .iter()
-        .map(|event| (parse_rfc3339(&event.window_end).unwrap_or_default() - outcomes.start_ms, breach_fields(event, outcomes)))
+        .map(|event| {
+            (parse_rfc3339(&event.window_end).unwrap_or_default() - outcomes.start_ms, breach_fields(event, outcomes))
+        })
         .collect();
     let mut missing = Vec::new();
     let mut wrong = Vec::new();
@@ -198,7 +201,8 @@ fn breaches(expected: &[Row], outcomes: &Outcomes<'_>) -> Result<Vec<String>, St
         }
         let matches = |fields: &BTreeMap<String, Value>| {
             row.iter().filter(|(name, _)| *name != "at").all(|(name, value)| {
-                let value = if name == "since" { relative(value).map_or(Value::Null, |ms| json!(ms)) } else { value.clone() };
+                let value =
+                    if name == "since" { relative(value).map_or(Value::Null, |ms| json!(ms)) } else { value.clone() };
                 fields.get(name).is_some_and(|actual| equal(&value, actual))
             })
         };
@@ -208,8 +212,11 @@ fn breaches(expected: &[Row], outcomes: &Outcomes<'_>) -> Result<Vec<String>, St
         }
     }
     for (at, row) in missing {
-        let fields: Vec<String> =
-            row.iter().filter(|(name, _)| *name != "at").map(|(name, value)| format!("{name}={}", text(value))).collect();
+        let fields: Vec<String> = row
+            .iter()
+            .filter(|(name, _)| *name != "at")
+            .map(|(name, value)| format!("{name}={}", text(value)))
+            .collect();
         wrong.push(format!("  - {:<8} {}", span(at), fields.join(" ")));
     }
     for (at, fields) in left {
@@ -224,7 +231,14 @@ fn breaches(expected: &[Row], outcomes: &Outcomes<'_>) -> Result<Vec<String>, St
             })
             .collect();
         let field = |name: &str| fields.get(name).map(shown_value).unwrap_or_default();
-        wrong.push(format!("  + {:<8} type={} level={} value={} {}", span(at), field("type"), field("level"), field("value"), series.join(" ")));
+        wrong.push(format!(
+            "  + {:<8} type={} level={} value={} {}",
+            span(at),
+            field("type"),
+            field("level"),
+            field("value"),
+            series.join(" ")
+        ));
     }
     if !wrong.is_empty() {
         wrong.insert(0, "breach events (- expected and missing, + not expected)".to_owned());

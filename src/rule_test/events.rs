@@ -142,7 +142,11 @@ fn cell(value: &Value, number: usize, step: usize) -> Result<Value, String> {
             #[expect(clippy::cast_precision_loss, reason = "steps are few")]
             let at = first + by * step as f64;
             // Whole numbers stay whole, for columns that take no others.
-            if at.fract() == 0.0 { format!("{at:.0}").parse().map_or(json!(at), |whole: i64| json!(whole)) } else { json!(at) }
+            if at.fract() == 0.0 {
+                format!("{at:.0}").parse().map_or(json!(at), |whole: i64| json!(whole))
+            } else {
+                json!(at)
+            }
         }
         other => other.clone(),
     })
@@ -204,7 +208,9 @@ pub(super) fn learnt(test: &TestFile) -> Result<String, Vec<String>> {
     for row in rows {
         let number = |name: &str| row.get(name).and_then(Value::as_f64);
         let (Some(of), Some(median)) = (row.get("of").and_then(Value::as_str), number("median")) else {
-            return Err(vec!["learnt: a row has the series' columns, of, median, spread, and hour where it is of one".into()]);
+            return Err(vec![
+                "learnt: a row has the series' columns, of, median, spread, and hour where it is of one".into(),
+            ]);
         };
         let own = ["of", "median", "spread", "hour"];
         let columns = row.iter().filter(|(name, _)| !own.contains(&name.as_str()));

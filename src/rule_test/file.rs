@@ -7,11 +7,7 @@ use serde_json::Value;
 use serde_saphyr::Spanned;
 
 use super::{ENDING, Row};
-use crate::{
-    panes::Millis,
-    rules::diagnostics::Source,
-    time::parse_rfc3339,
-};
+use crate::{panes::Millis, rules::diagnostics::Source, time::parse_rfc3339};
 
 /// What 0 seconds means where a file says nothing: a Monday at midnight.
 const START: &str = "2026-01-05T00:00:00Z";
@@ -97,8 +93,8 @@ pub(super) fn parse(source: &Arc<Source>) -> Result<TestFile, Wrong> {
     })?;
     let wrong = |message: String| Wrong { line: 1, message };
     let start = raw.start.as_deref().unwrap_or(START);
-    let start_ms = parse_rfc3339(start)
-        .ok_or_else(|| wrong(format!("start: `{start}` is no time: write it like {START}")))?;
+    let start_ms =
+        parse_rfc3339(start).ok_or_else(|| wrong(format!("start: `{start}` is no time: write it like {START}")))?;
     let file = source.path.rsplit('/').next().unwrap_or_default();
     let rule = raw.rule.unwrap_or_else(|| file.trim_end_matches(ENDING).to_owned());
     if raw.tests.is_empty() {

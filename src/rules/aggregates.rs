@@ -181,7 +181,12 @@ impl Accumulator for Single {
 }
 
 /// Calls `f` for each row that counts: its group and its place.
-pub(super) fn each_row(groups: &[usize], values: &dyn Array, filter: Option<&BooleanArray>, mut f: impl FnMut(usize, usize)) {
+pub(super) fn each_row(
+    groups: &[usize],
+    values: &dyn Array,
+    filter: Option<&BooleanArray>,
+    mut f: impl FnMut(usize, usize),
+) {
     for (row, group) in groups.iter().enumerate() {
         if values.is_valid(row) && filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row)) {
             f(*group, row);

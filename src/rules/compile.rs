@@ -22,7 +22,8 @@ use super::{
     functions::WindowCell,
     hash,
     header::{self, Header, Silence},
-    history, levels::{Bands, Level},
+    history,
+    levels::{Bands, Level},
     plan, planner,
     rest::Rest,
     samples,
@@ -209,8 +210,7 @@ fn compile(
     let mut scanned = plan::scans(&logical);
     scanned.extend(header.expect.as_ref().map(|expect| expect.table.clone()));
     let used = cut.folds.iter().map(|fold| &fold.spec.table);
-    let tables: BTreeSet<String> =
-        used.filter(|table| table.rule.is_none()).map(|table| table.name.clone()).collect();
+    let tables: BTreeSet<String> = used.filter(|table| table.rule.is_none()).map(|table| table.name.clone()).collect();
     let references: BTreeSet<String> =
         scanned.into_iter().filter(|name| catalog.references.contains_key(name)).collect();
     let facts: String = references.iter().map(|name| format!("{:?}", catalog.references[name].batch)).collect();
@@ -307,8 +307,7 @@ fn spread(rules: &mut [Rule], compiled: &mut [Compiled]) {
         for (fold_at, fold) in folds.into_iter().enumerate() {
             // Both windows of a diagnosis have the same keys.
             let place = fold_at.min(own.saturating_sub(1));
-            fold.spec.spread =
-                compiled.spread.iter().map(|column| compiled.spreadable[column][place]).collect();
+            fold.spec.spread = compiled.spread.iter().map(|column| compiled.spreadable[column][place]).collect();
             fold.ids = plan::FoldIds::new(&fold.spec);
         }
         let columns: Vec<usize> = rule
@@ -424,40 +423,41 @@ fn predicates(
 ) -> (Predicates, Vec<Diagnostic>) {
     let mut problems = Vec::new();
     let of_sql = Arc::new(arrow::datatypes::Schema::new(output.schema.fields()[..output.of_sql].to_vec()));
-    let mut compile = |predicate: &header::Predicate, schema: &arrow::datatypes::SchemaRef| -> Option<Arc<dyn PhysicalExpr>> {
-        let named = DFSchema::try_from(schema.as_ref().clone()).unwrap_or_else(|_| DFSchema::empty());
-        let physical = || -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
-            let expr = state.create_logical_expr(&predicate.sql, &named)?;
-            if let Some(name) = check::forbidden(&expr) {
-                return plan_err!("`{name}` is not allowed here");
+    let mut compile =
+        |predicate: &header::Predicate, schema: &arrow::datatypes::SchemaRef| -> Option<Arc<dyn PhysicalExpr>> {
+            let named = DFSchema::try_from(schema.as_ref().clone()).unwrap_or_else(|_| DFSchema::empty());
+            let physical = || -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+                let expr = state.create_logical_expr(&predicate.sql, &named)?;
+                if let Some(name) = check::forbidden(&expr) {
+                    return plan_err!("`{name}` is not allowed here");
+                }
+                state.create_physical_expr(checked::rewrite(expr, &named)?.data, &named)
+            };
+            match physical() {
+                Ok(expr) if expr.data_type(schema).is_ok_and(|kind| kind == DataType::Boolean) => Some(expr),
+                Ok(_) => {
+                    problems.push(Diagnostic::error(
+                        "predicate",
+                        source,
+                        predicate.span.clone(),
+                        format!("`{}` is not true or false", predicate.sql),
+                        "write a comparison, such as value > 1",
+                    ));
+                    None
+                }
+                Err(error) => {
+                    let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                    let called = history::FUNCTIONS.iter().find(|name| predicate.sql.contains(&format!("{name}(")));
+                    let hint = match called {
+                        Some(name) => format!("{name} belongs into `history:`, and its name here"),
+                        None => format!("a predicate is SQL over the output columns: {}", columns.join(", ")),
+                    };
+                    let message = planner::short(&error);
+                    problems.push(Diagnostic::error("predicate", source, predicate.span.clone(), message, hint));
+                    None
+                }
             }
-            state.create_physical_expr(checked::rewrite(expr, &named)?.data, &named)
         };
-        match physical() {
-            Ok(expr) if expr.data_type(schema).is_ok_and(|kind| kind == DataType::Boolean) => Some(expr),
-            Ok(_) => {
-                problems.push(Diagnostic::error(
-                    "predicate",
-                    source,
-                    predicate.span.clone(),
-                    format!("`{}` is not true or false", predicate.sql),
-                    "write a comparison, such as value > 1",
-                ));
-                None
-            }
-            Err(error) => {
-                let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-                let called = history::FUNCTIONS.iter().find(|name| predicate.sql.contains(&format!("{name}(")));
-                let hint = match called {
-                    Some(name) => format!("{name} belongs into `history:`, and its name here"),
-                    None => format!("a predicate is SQL over the output columns: {}", columns.join(", ")),
-                };
-                let message = planner::short(&error);
-                problems.push(Diagnostic::error("predicate", source, predicate.span.clone(), message, hint));
-                None
-            }
-        }
-    };
     let mut all = |predicates: &BTreeMap<Level, header::Predicate>| {
         predicates.iter().filter_map(|(level, p)| Some((*level, compile(p, &output.schema)?))).collect()
     };

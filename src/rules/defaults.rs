@@ -120,14 +120,20 @@ mod tests {
     fn the_nearest_folder_wins_field_by_field() {
         let source = |path: &str, text: &str| Arc::new(Source { path: path.into(), text: text.into() });
         let (folders, problems) = load(&[
-            source("sql/_defaults.yaml", "owner: all\nfor: 5m\nlabels: {a: x, b: x}\nannotations: {runbook_url: 'https://r/{name}'}"),
+            source(
+                "sql/_defaults.yaml",
+                "owner: all\nfor: 5m\nlabels: {a: x, b: x}\nannotations: {runbook_url: 'https://r/{name}'}",
+            ),
             source("sql/data/_defaults.yaml", "owner: data\nlabels: {b: y}\nno_data: {as: zero}"),
             source("sql/database/_defaults.yaml", "fr: 5m"),
         ]);
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!((problems[0].code, problems[0].hint.as_str()), ("broken-header", "did you mean `for`?"));
         let found = of("sql/data/x.sql", &folders);
-        assert_eq!((found.owner.as_str(), found.for_ms.as_ref().map(|each| each[&Level::Warning])), ("data", Some(300_000)));
+        assert_eq!(
+            (found.owner.as_str(), found.for_ms.as_ref().map(|each| each[&Level::Warning])),
+            ("data", Some(300_000))
+        );
         assert_eq!(found.labels, BTreeMap::from([("a".into(), "x".into()), ("b".into(), "y".into())]));
         assert_eq!(of("sql/datax/x.sql", &folders).owner, "all", "a folder is no prefix of a name");
         assert_eq!(of("other/x.sql", &folders).owner, "");

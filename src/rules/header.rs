@@ -441,12 +441,7 @@ fn named(source: &Arc<Source>, name: &Spanned<String>) -> Option<Diagnostic> {
     })
 }
 
-fn check(
-    source: &Arc<Source>,
-    raw: Raw,
-    sql_start: usize,
-    defaults: &Defaults,
-) -> Result<RuleText, Vec<Diagnostic>> {
+fn check(source: &Arc<Source>, raw: Raw, sql_start: usize, defaults: &Defaults) -> Result<RuleText, Vec<Diagnostic>> {
     let mut read = Spanning { source, problems: Vec::new() };
     let for_ms = raw.for_span.as_ref().map(|given| read.levels(given));
     let keep_firing_ms = raw.keep_firing_for.as_ref().map(|span| read.ms(span));

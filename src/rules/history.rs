@@ -163,11 +163,18 @@ pub fn compile(
     let mut problems = Vec::new();
     let mut fields: Vec<Arc<Field>> = base.fields().iter().cloned().collect();
     let step_ms = (size_ms + slide_ms - 1) / slide_ms * slide_ms;
-    let mut history = History { steps: Vec::new(), step_ms, slide_ms, timezone: header.timezone, learnt: BTreeMap::new() };
+    let mut history =
+        History { steps: Vec::new(), step_ms, slide_ms, timezone: header.timezone, learnt: BTreeMap::new() };
     for (name, predicate) in &header.history {
         if fields.iter().any(|field| field.name() == name) {
             let message = format!("`{name}` is an output column already");
-            problems.push(Diagnostic::error("history", source, predicate.span.clone(), message, "give it another name"));
+            problems.push(Diagnostic::error(
+                "history",
+                source,
+                predicate.span.clone(),
+                message,
+                "give it another name",
+            ));
             continue;
         }
         match step(name, predicate, &fields, &history, state) {
@@ -181,10 +188,8 @@ pub fn compile(
         }
     }
     if problems.is_empty() && history.points() > POINTS_MAX {
-        let message = format!(
-            "the history keeps {} readings of each series; at most {POINTS_MAX} are allowed",
-            history.points()
-        );
+        let message =
+            format!("the history keeps {} readings of each series; at most {POINTS_MAX} are allowed", history.points());
         let place = header.history.first().map_or(0..0, |(_, predicate)| predicate.span.clone());
         problems.push(Diagnostic::error("history", source, place, message, "a longer slide or a shorter span"));
     }
@@ -240,7 +245,9 @@ fn step(
     let kind = match expr.data_type(&schema) {
         Ok(DataType::Boolean) => DataType::Boolean,
         Ok(kind) if kind.is_numeric() => DataType::Float64,
-        Ok(kind) => return Err((format!("`{name}` is {kind}"), "a history column is a number, or true or false".into())),
+        Ok(kind) => {
+            return Err((format!("`{name}` is {kind}"), "a history column is a number, or true or false".into()));
+        }
         Err(error) => return Err((error.strip_backtrace(), hint())),
     };
     Ok(Step { name: name.to_owned(), calls, expr, schema, kind })
@@ -340,7 +347,10 @@ fn call(
             let ms = sql::span(back).map_err(|(_, message)| wrong(message))?;
             if ms % history.slide_ms != 0 {
                 let slide = time::span(history.slide_ms);
-                return Err((format!("there is no reading {} ago", time::span(ms)), format!("a multiple of the slide, {slide}")));
+                return Err((
+                    format!("there is no reading {} ago", time::span(ms)),
+                    format!("a multiple of the slide, {slide}"),
+                ));
             }
             Function::Ago { span_ms: ms }
         }
@@ -386,7 +396,8 @@ pub const LEARNT: &str = ".learnt.csv";
 pub fn learnt(source: &Arc<Source>) -> Result<BTreeMap<(String, String), Vec<Learnt>>, Diagnostic> {
     let wrong = |line: usize, message: String| {
         let at = super::diagnostics::offset(&source.text, line, 1);
-        let hint = "the columns are series, of, hour, median and spread; `tierwatch backtest --learn` writes such a file";
+        let hint =
+            "the columns are series, of, hour, median and spread; `tierwatch backtest --learn` writes such a file";
         Diagnostic::error("learnt", source, at..at, message, hint)
     };
     let mut learnt: BTreeMap<(String, String), Vec<Learnt>> = BTreeMap::new();

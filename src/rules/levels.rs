@@ -171,27 +171,27 @@ impl Bands {
         pieces
     }
 
-    /// The line as text, one band or gap a piece: `… 500 | healthy`, for people.
-    pub fn picture(&self) -> String {
+    /// The line of numbers as a picture in text: bands and gaps, and on which side of each limit its value lies.
+    pub fn picture(&self, unit: &str) -> String {
+        const WIDTH: usize = 16;
         let pieces = self.pieces();
-        let edge = |value: f64| {
-            if value == f64::NEG_INFINITY {
-                "-∞".into()
-            } else if value == f64::INFINITY {
-                "∞".into()
-            } else {
-                format!("{value}")
+        let (mut words, mut line, mut limits) = (String::new(), String::new(), String::new());
+        for (at, (low, high, level)) in pieces.iter().enumerate() {
+            let word = level.map_or("gap", Level::name);
+            words += &format!("{word:^WIDTH$}");
+            line += &"─".repeat(WIDTH - 1);
+            if at + 1 == pieces.len() {
+                break;
             }
-        };
-        let line = |(low, high, level): &(f64, f64, Option<Level>)| {
-            format!(
-                "  {:>10} … {:<10} {}",
-                edge(*low),
-                edge(*high),
-                level.map_or("gap: holds the present level", Level::name)
-            )
-        };
-        pieces.iter().map(line).collect::<Vec<_>>().join("\n")
+            // A limit is the point at which one piece ends and the next begins.
+            let limit = if low == high { *low } else { *high };
+            let left = self.segments[self.index(limit)].level == *level;
+            line.push(if left { '┤' } else { '├' });
+            let text = limit.to_string();
+            let room = (WIDTH * (at + 1)).saturating_sub(limits.chars().count() + text.chars().count().div_ceil(2));
+            limits += &format!("{}{text}", " ".repeat(room));
+        }
+        format!("  {}\n  {line}▶ {unit}\n  {}", words.trim_end(), limits.trim_end())
     }
 }
 

@@ -53,7 +53,11 @@ impl Ordered {
         let kind = |at: usize| args.expr_fields.get(at).map_or(DataType::Null, |field| field.data_type().clone());
         match self.kind {
             Kind::Increase => Box::new(Increases::default()),
-            by => Box::new(Picks { wanted: if by == Kind::MaxBy { Ordering::Greater } else { Ordering::Less }, kinds: (kind(0), kind(1)), groups: Vec::new() }),
+            by => Box::new(Picks {
+                wanted: if by == Kind::MaxBy { Ordering::Greater } else { Ordering::Less },
+                kinds: (kind(0), kind(1)),
+                groups: Vec::new(),
+            }),
         }
     }
 }
@@ -73,7 +77,9 @@ impl AggregateUDFImpl for Ordered {
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         match (self.kind, types) {
-            (Kind::Increase, [number, DataType::Timestamp(..)]) if number.is_numeric() => Ok(vec![DataType::Float64, TIME]),
+            (Kind::Increase, [number, DataType::Timestamp(..)]) if number.is_numeric() => {
+                Ok(vec![DataType::Float64, TIME])
+            }
             (Kind::Increase, _) => {
                 plan_err!("increase takes a counter and the event time: increase(requests_total, event_time)")
             }
@@ -124,7 +130,9 @@ impl Picks {
     fn offer(&mut self, group: usize, x: ScalarValue, order: ScalarValue) {
         let place = &mut self.groups[group];
         let wins = place.as_ref().is_none_or(|(best_x, best)| match order.partial_cmp(best) {
-            Some(Ordering::Equal) => !x.is_null() && (best_x.is_null() || x.partial_cmp(best_x) == Some(Ordering::Greater)),
+            Some(Ordering::Equal) => {
+                !x.is_null() && (best_x.is_null() || x.partial_cmp(best_x) == Some(Ordering::Greater))
+            }
             other => other == Some(self.wanted),
         });
         if wins {
@@ -144,7 +152,13 @@ impl Picks {
         Ok((xs, orders))
     }
 
-    fn rows(&mut self, values: &[ArrayRef], groups: &[usize], filter: Option<&BooleanArray>, total: usize) -> Result<()> {
+    fn rows(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
         self.groups.resize(total.max(self.groups.len()), None);
         let [x, order] = values else { return Ok(()) };
         let mut outcome = Ok(());
@@ -251,8 +265,10 @@ impl GroupsAccumulator for Increases {
     fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
         let mut states = BinaryBuilder::new();
         for reports in emit.take_needed(&mut self.groups) {
-            let bytes: Vec<u8> =
-                reports.iter().flat_map(|(time, value)| time.to_le_bytes().into_iter().chain(value.to_le_bytes())).collect();
+            let bytes: Vec<u8> = reports
+                .iter()
+                .flat_map(|(time, value)| time.to_le_bytes().into_iter().chain(value.to_le_bytes()))
+                .collect();
             states.append_option((!bytes.is_empty()).then_some(bytes));
         }
         Ok(vec![Arc::new(states.finish())])

@@ -24,8 +24,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     Output,
-    check,
     aggregates::{binary, each_row, states_of_rows},
+    check,
     diagnostics::{Diagnostic, Source, did_you_mean},
     header::Header,
     plan::{self, Cut, Diagnosis, FoldIds, FoldSpec, FoldUse},
@@ -149,7 +149,11 @@ impl GroupsAccumulator for Groups {
                 }
                 keep(&mut self.groups[group], xxh3_64(text.as_bytes()), 1, || {
                     let of = |(column, array): (&ArrayFormatter<'_>, &ArrayRef)| -> Result<Option<String>> {
-                        if array.is_null(row) { Ok(None) } else { Ok(Some(cut_text(column.value(row).try_to_string()?))) }
+                        if array.is_null(row) {
+                            Ok(None)
+                        } else {
+                            Ok(Some(cut_text(column.value(row).try_to_string()?)))
+                        }
                     };
                     columns[1..].iter().zip(shown).map(of).collect()
                 })
@@ -242,7 +246,11 @@ pub fn diagnosis(
                     fold.spec.table.name,
                     output.schema.field(*column).name()
                 );
-                return Err(wrong(&asked.span, message, "leave `diagnose` out, or group the events by the series".into()));
+                return Err(wrong(
+                    &asked.span,
+                    message,
+                    "leave `diagnose` out, or group the events by the series".into(),
+                ));
             }
         }
     }
@@ -258,7 +266,8 @@ pub fn diagnosis(
         table.event_time
     );
     let place = asked.offending.as_ref().map_or(&asked.span, |predicate| &predicate.span);
-    let columns = || format!("its columns are {}", table.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", "));
+    let columns =
+        || format!("its columns are {}", table.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", "));
     let failed = |error: &DataFusionError| wrong(place, planner::short(error), columns());
     let statement = Parser::new(&GenericDialect {})
         .with_recursion_limit(60)
@@ -305,4 +314,3 @@ pub fn diagnosis(
         top: asked.top,
     }))
 }
-

@@ -162,7 +162,9 @@ impl RelationPlanner for WindowPlanner {
                 table.event_time
             );
         }
-        let plan = LogicalPlanBuilder::scan(TableReference::bare(table.name.clone()), self.windows.source(table, hop)?, None)?.build()?;
+        let plan =
+            LogicalPlanBuilder::scan(TableReference::bare(table.name.clone()), self.windows.source(table, hop)?, None)?
+                .build()?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
 }

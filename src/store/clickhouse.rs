@@ -88,6 +88,16 @@ impl ClickHouse {
         self.within(self.client.query(&sql.replace('?', "??")).fetch_all::<String>()).await
     }
 
+    /// The rows of a query, as an Arrow IPC stream.
+    pub async fn arrow(&self, sql: &str) -> Result<Vec<u8>, Error> {
+        let client = self.client.clone().with_setting("output_format_arrow_string_as_string", "1");
+        let work = async {
+            let mut cursor = client.query(&sql.replace('?', "??")).fetch_bytes("ArrowStream")?;
+            Ok(cursor.collect().await?.to_vec())
+        };
+        self.within(work).await
+    }
+
     /// Inserts one block: all of it or nothing, and once for each token.
     pub async fn insert(&self, insert: &Insert) -> Result<(), Error> {
         let bytes = ipc(&insert.rows)?;

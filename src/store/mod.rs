@@ -16,8 +16,8 @@ use arrow::{
 use crate::{
     columns::{block, number_maps, text_lists, text_maps, texts, times},
     judge::output::{BreachEvent, plain},
-    rules::series::canonical,
     panes::Millis,
+    rules::series::canonical,
     time::parse_rfc3339,
 };
 

@@ -123,14 +123,9 @@ impl Backtest {
     }
 
     /// Plays the events through a rule set; `None` where the command was used wrongly, which was said.
-    fn play(
-        &self,
-        config: &Config,
-        set: &Arc<RuleSet>,
-        tell: bool,
-    ) -> anyhow::Result<Option<(Summary, Judge, Tally)>> {
+    fn play(&self, config: &Config, set: &Arc<RuleSet>, tell: bool) -> anyhow::Result<Option<(Summary, Judge, Tally)>> {
         let bar = progress_bar();
-        let inputs = if self.kafka { self.from_kafka(config, set, &bar)? } else { self.from_files(set, &bar)? };
+        let inputs = if self.kafka { self.kafka_inputs(config, set, &bar)? } else { self.file_inputs(set, &bar)? };
         let Some(inputs) = inputs else { return Ok(None) };
         let limits =
             Limits { event_bytes_max: config.fold.max_event_bytes, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
@@ -161,7 +156,7 @@ impl Backtest {
         Ok(Some((summary, judge, tally)))
     }
 
-    fn from_files(&self, set: &RuleSet, bar: &ProgressBar) -> anyhow::Result<Option<Vec<Input>>> {
+    fn file_inputs(&self, set: &RuleSet, bar: &ProgressBar) -> anyhow::Result<Option<Vec<Input>>> {
         if self.events.is_empty() {
             say("error: there are no events: give some with --events TABLE=FILE, or read Kafka with --kafka");
             return Ok(None);
@@ -192,7 +187,7 @@ impl Backtest {
         Ok(Some(inputs))
     }
 
-    fn from_kafka(&self, config: &Config, set: &RuleSet, bar: &ProgressBar) -> anyhow::Result<Option<Vec<Input>>> {
+    fn kafka_inputs(&self, config: &Config, set: &RuleSet, bar: &ProgressBar) -> anyhow::Result<Option<Vec<Input>>> {
         let time = |flag: &str, text: &Option<String>| -> anyhow::Result<Option<Millis>> {
             let Some(text) = text else { return Ok(None) };
             let found = parse_rfc3339(text);
@@ -270,7 +265,9 @@ fn learn(set: &RuleSet, judge: &Judge) -> anyhow::Result<()> {
         print(&format!("{path}: what is usual in {count} hours of the week"))?;
     }
     if !any {
-        say("note: nothing was learnt: no rule here uses expected() or deviation(), or there was less than a day of events");
+        say(
+            "note: nothing was learnt: no rule here uses expected() or deviation(), or there was less than a day of events",
+        );
     }
     Ok(())
 }

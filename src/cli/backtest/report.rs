@@ -25,9 +25,8 @@ pub(super) fn short(value: f64) -> String {
 
 /// A reading in one line, for people.
 pub(super) fn reading_line(reading: &Reading) -> String {
-    let value = reading
-        .value
-        .map_or("no value".to_owned(), |value| format!("{} {}", short(value), reading.rule.header.unit));
+    let value =
+        reading.value.map_or("no value".to_owned(), |value| format!("{} {}", short(value), reading.rule.header.unit));
     let level = reading.level.map_or_else(
         || format!("unjudged ({})", reading.unjudged.unwrap_or_default()),
         |level| level.name().to_owned(),
@@ -129,7 +128,12 @@ fn print_rows(rows: &[Vec<String>]) -> anyhow::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     // A line of one cell is a heading, which needs no room in its column.
     let width = |at: usize| {
-        rows.iter().filter(|row| row.len() > 1).filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .filter(|row| row.len() > 1)
+            .filter_map(|row| row.get(at))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for row in rows {
@@ -163,7 +167,13 @@ fn summary_of(rule: &str, series: &str, found: &Series, last: Millis) -> Value {
 /// What tells one breach event from another when versions are compared.
 fn told(event: &BreachEvent) -> (String, String, String, String, String) {
     let series = name(event.series.values());
-    (event.window_end.clone(), event.rule.clone(), series, event.happened.name().to_owned(), event.level.name().to_owned())
+    (
+        event.window_end.clone(),
+        event.rule.clone(),
+        series,
+        event.happened.name().to_owned(),
+        event.level.name().to_owned(),
+    )
 }
 
 /// Two versions side by side: the table of each series, and the breach events that only one has.
@@ -182,10 +192,13 @@ pub(super) fn comparison(before: &Tally, after: &Tally, json: bool) -> anyhow::R
                 let own = missing.filter(|(_, event)| event.rule == *rule && name(event.series.values()) == *series);
                 own.map(|(_, event)| json!(event)).collect()
             };
-            print(&json!({
-                "type": "comparison", "rule": rule, "series": series, "before": of(before), "after": of(after),
-                "only_before": only(&told_before, &told_after), "only_after": only(&told_after, &told_before),
-            }).to_string())?;
+            print(
+                &json!({
+                    "type": "comparison", "rule": rule, "series": series, "before": of(before), "after": of(after),
+                    "only_before": only(&told_before, &told_after), "only_after": only(&told_after, &told_before),
+                })
+                .to_string(),
+            )?;
         }
         return Ok(());
     }
@@ -209,8 +222,10 @@ pub(super) fn comparison(before: &Tally, after: &Tally, json: bool) -> anyhow::R
         print_rows(&rows)?;
     }
     let mut differences: Vec<(&str, &BreachEvent)> = Vec::new();
-    differences.extend(told_before.iter().filter(|(key, _)| !told_after.contains_key(*key)).map(|(_, event)| ("-", *event)));
-    differences.extend(told_after.iter().filter(|(key, _)| !told_before.contains_key(*key)).map(|(_, event)| ("+", *event)));
+    differences
+        .extend(told_before.iter().filter(|(key, _)| !told_after.contains_key(*key)).map(|(_, event)| ("-", *event)));
+    differences
+        .extend(told_after.iter().filter(|(key, _)| !told_before.contains_key(*key)).map(|(_, event)| ("+", *event)));
     differences.sort_by(|a, b| (&a.1.window_end, a.0).cmp(&(&b.1.window_end, b.0)));
     print("")?;
     print(&match differences.len() {

@@ -28,9 +28,8 @@ fn session_state() -> SessionState {
 
 /// The column `x` of a rule with windows of `size` by `slide`, all in milliseconds.
 fn compiled(expr: &str, slide: i64, size: i64) -> (History, Vec<String>) {
-    let text = format!(
-        "/*\nname: r\ntier: data\nlevels: {{warning: value > 1}}\nhistory:\n  x: \"{expr}\"\n*/ SELECT 1"
-    );
+    let text =
+        format!("/*\nname: r\ntier: data\nlevels: {{warning: value > 1}}\nhistory:\n  x: \"{expr}\"\n*/ SELECT 1");
     let source = Arc::new(Source { path: "r.sql".into(), text });
     let header = header::split(&source, &Defaults::default()).unwrap().header;
     let schema: SchemaRef = rows(&[]).schema();
@@ -114,7 +113,10 @@ fn functions_step_by_window_size_not_by_slide() {
 #[test]
 fn shares_and_earlier_values() {
     let (history, _) = compiled("share(value > 1, INTERVAL '3 minutes')", MINUTE, MINUTE);
-    let played = play(&history, [(START, Some(2.0)), (START + MINUTE, Some(0.0)), (START + 2 * MINUTE, None), (START + 3 * MINUTE, Some(3.0))]);
+    let played = play(
+        &history,
+        [(START, Some(2.0)), (START + MINUTE, Some(0.0)), (START + 2 * MINUTE, None), (START + 3 * MINUTE, Some(3.0))],
+    );
     assert_eq!(played, [Some(1.0), Some(0.5), Some(0.5), Some(2.0 / 3.0)], "what is not judged does not count");
     let (history, _) = compiled("ago(value, INTERVAL '2 minutes')", MINUTE, MINUTE);
     assert_eq!(play(&history, minutes(&[1.0, 2.0, 3.0, 4.0])), [None, None, Some(1.0), Some(2.0)]);
@@ -161,7 +163,8 @@ fn a_deviation_is_in_units_of_what_is_typical() {
 #[test]
 fn what_was_learnt_elsewhere_is_of_use_at_once() {
     let (mut history, _) = compiled("expected(value)", 5 * MINUTE, 5 * MINUTE);
-    let learnt = (0..168).map(|hour| Learnt { hour, median: if hour < 24 { 50.0 } else { 80.0 }, spread: 2.0 }).collect();
+    let learnt =
+        (0..168).map(|hour| Learnt { hour, median: if hour < 24 { 50.0 } else { 80.0 }, spread: 2.0 }).collect();
     history.learnt.insert(("s".into(), "value".into()), learnt);
     let played = play(&history, (1..=24).map(|n| (START + n * HOUR, Some(50.0))));
     assert_eq!(played[12], Some(50.0));
@@ -185,7 +188,7 @@ fn mistakes_say_what_to_write() {
         ("share(value > 1, INTERVAL '10 years')", "no fixed length"),
     ] {
         let (_, problems) = compiled(expr, MINUTE, MINUTE);
-        
+
         assert!(problems.iter().any(|problem| problem.contains(said)), "{expr}: {problems:?}");
     }
 }

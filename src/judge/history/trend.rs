@@ -52,7 +52,8 @@ pub(super) fn of(points: &[(f64, f64)], span: f64) -> Option<Trend> {
     let mut off: Vec<f64> = points.iter().map(|(t, x)| (x - slope * t - level).abs()).collect();
     let noise = MAD * median(&mut off)?;
     let deviation = deviation(points);
-    let score = if deviation > 0.0 { (sum - f64::signum(sum) * f64::from(u8::from(sum != 0.0))) / deviation } else { 0.0 };
+    let score =
+        if deviation > 0.0 { (sum - f64::signum(sum) * f64::from(u8::from(sum != 0.0))) / deviation } else { 0.0 };
     Some(Trend { rise: slope * span, noise, score })
 }
 

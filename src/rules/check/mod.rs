@@ -12,8 +12,7 @@ use super::{
     header::Header,
     levels::{Bands, Level},
     plan::Cut,
-    rest,
-    sql as parsed_sql,
+    rest, sql as parsed_sql,
 };
 use crate::time;
 
@@ -209,7 +208,12 @@ fn group_keys(logical: &LogicalPlan) -> Option<Vec<usize>> {
 }
 
 /// Levels that cannot be reached, and ends of the line that nothing covers.
-pub fn levels(header: &Header, bands: Option<&Bands>, parsed: &parsed_sql::Parsed, source: &Arc<Source>) -> Vec<Diagnostic> {
+pub fn levels(
+    header: &Header,
+    bands: Option<&Bands>,
+    parsed: &parsed_sql::Parsed,
+    source: &Arc<Source>,
+) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let Some(bands) = bands else {
         if header.levels.contains_key(&Level::Healthy) && header.until.is_empty() {
@@ -269,7 +273,8 @@ pub fn levels(header: &Header, bands: Option<&Bands>, parsed: &parsed_sql::Parse
 
 /// Limits that no value of the unit reaches: a ratio of 95 where 0.95 was meant.
 fn units(header: &Header, bands: &Bands, source: &Arc<Source>) -> Option<Diagnostic> {
-    let limits: Vec<f64> = bands.segments.iter().flat_map(|s| [s.low, s.high]).filter(|limit| limit.is_finite()).collect();
+    let limits: Vec<f64> =
+        bands.segments.iter().flat_map(|s| [s.low, s.high]).filter(|limit| limit.is_finite()).collect();
     let (message, hint) = match header.unit.as_str() {
         "ratio" if limits.iter().any(|limit| *limit > 1.0 || *limit < -1.0) => {
             ("the unit is a ratio, and a limit lies beyond 1", "0.95 is 95%; or say unit: percent")

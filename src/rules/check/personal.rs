@@ -86,4 +86,3 @@ fn personal(plan: &LogicalPlan, cut: &Cut) -> Vec<Option<String>> {
         }
     }
 }
-

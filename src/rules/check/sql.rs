@@ -115,13 +115,19 @@ pub(super) fn never(cut: &Cut, source: &Arc<Source>, sql_start: usize) -> Vec<Di
     found.into_iter().map(one).collect()
 }
 
-
 /// HAVING lets healthy series come and go: one that it drops looks silent.
 pub(super) fn having(parsed: &sql::Parsed, source: &Arc<Source>, sql_start: usize) -> Option<Diagnostic> {
     parsed.has_outer_having().then(|| {
         let place = find(source, sql_start, "HAVING");
-        let message = "HAVING hides series: one that it drops falls silent, so it neither recovers nor is seen as healthy";
-        Diagnostic::warning("having", source, place, message, "judge_when: samples >= 20 keeps the reading and judges it not")
+        let message =
+            "HAVING hides series: one that it drops falls silent, so it neither recovers nor is seen as healthy";
+        Diagnostic::warning(
+            "having",
+            source,
+            place,
+            message,
+            "judge_when: samples >= 20 keeps the reading and judges it not",
+        )
     })
 }
 
@@ -162,7 +168,8 @@ fn is_zero(value: &ScalarValue) -> bool {
 fn each_expression(logical: &LogicalPlan, mut f: impl FnMut(&dyn Fn(&Expr) -> bool, &Expr)) {
     let outcome = logical.apply_with_subqueries(|node| {
         let schemas: Vec<_> = node.inputs().into_iter().map(LogicalPlan::schema).collect();
-        let whole = |expr: &Expr| schemas.iter().any(|schema| expr.get_type(schema).is_ok_and(|kind| kind.is_integer()));
+        let whole =
+            |expr: &Expr| schemas.iter().any(|schema| expr.get_type(schema).is_ok_and(|kind| kind.is_integer()));
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
                 f(&whole, expr);
@@ -276,13 +283,82 @@ pub(super) fn unguarded(cut: &Cut, output: &Output, source: &Arc<Source>, sql_st
 
 /// The scalar functions that a rule may call: each gives the same for the same, at a cost in proportion to its input.
 const FUNCTIONS: [&str; 76] = [
-    "abs", "acos", "asin", "atan", "atan2", "btrim", "cbrt", "ceil", "char_length", "character_length", "coalesce",
-    "concat", "concat_ws", "contains", "cos", "date_bin", "date_part", "date_trunc", "datepart", "datetrunc", "degrees",
-    "ends_with", "exp", "floor", "greatest", "ifnull", "initcap", "instr", "isnan", "iszero", "least", "left", "length",
-    "ln", "log", "log10", "log2", "lower", "ltrim", "md5", "mod", "nanvl", "nullif", "nvl", "nvl2", "octet_length", "pi",
-    "position", "pow", "power", "radians", "ratio", "regexp_like", "reverse", "right", "round", "rtrim", "sign", "signum",
-    "sin", "split_part", "sqrt", "starts_with", "strpos", "substr", "substring", "tan", "to_timestamp",
-    "to_timestamp_millis", "to_timestamp_seconds", "to_unixtime", "trim", "trunc", "upper", "window_at", "get_field",
+    "abs",
+    "acos",
+    "asin",
+    "atan",
+    "atan2",
+    "btrim",
+    "cbrt",
+    "ceil",
+    "char_length",
+    "character_length",
+    "coalesce",
+    "concat",
+    "concat_ws",
+    "contains",
+    "cos",
+    "date_bin",
+    "date_part",
+    "date_trunc",
+    "datepart",
+    "datetrunc",
+    "degrees",
+    "ends_with",
+    "exp",
+    "floor",
+    "greatest",
+    "ifnull",
+    "initcap",
+    "instr",
+    "isnan",
+    "iszero",
+    "least",
+    "left",
+    "length",
+    "ln",
+    "log",
+    "log10",
+    "log2",
+    "lower",
+    "ltrim",
+    "md5",
+    "mod",
+    "nanvl",
+    "nullif",
+    "nvl",
+    "nvl2",
+    "octet_length",
+    "pi",
+    "position",
+    "pow",
+    "power",
+    "radians",
+    "ratio",
+    "regexp_like",
+    "reverse",
+    "right",
+    "round",
+    "rtrim",
+    "sign",
+    "signum",
+    "sin",
+    "split_part",
+    "sqrt",
+    "starts_with",
+    "strpos",
+    "substr",
+    "substring",
+    "tan",
+    "to_timestamp",
+    "to_timestamp_millis",
+    "to_timestamp_seconds",
+    "to_unixtime",
+    "trim",
+    "trunc",
+    "upper",
+    "window_at",
+    "get_field",
 ];
 
 /// What no rule may do: operations and functions that are not known to be bounded, and joins that multiply.
@@ -366,7 +442,9 @@ fn operation(node: &LogicalPlan) -> Option<(&'static str, &'static str, &'static
 /// True where a join's condition demands that something be equal: the optimiser then joins by it.
 fn equality(filter: Option<&Expr>) -> bool {
     match filter {
-        Some(Expr::BinaryExpr(both)) if both.op == Operator::And => equality(Some(&both.left)) || equality(Some(&both.right)),
+        Some(Expr::BinaryExpr(both)) if both.op == Operator::And => {
+            equality(Some(&both.left)) || equality(Some(&both.right))
+        }
         Some(Expr::BinaryExpr(compared)) => {
             compared.op == Operator::Eq && compared.left.column_refs() != compared.right.column_refs()
         }

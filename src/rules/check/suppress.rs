@@ -32,7 +32,9 @@ pub fn suppress(problems: &mut Vec<Diagnostic>, files: &[Arc<Source>]) {
     for source in files {
         for allow in allowed(source) {
             let matches = |problem: &Diagnostic| {
-                problem.severity == Severity::Warning && problem.code == allow.code && problem.source.path == source.path
+                problem.severity == Severity::Warning
+                    && problem.code == allow.code
+                    && problem.source.path == source.path
             };
             let before = problems.len();
             if allow.reason {
