@@ -17,4 +17,5 @@ mod oracle;
 mod outages;
 mod plans;
 mod recovery;
+mod rule_tests;
 mod tidy;

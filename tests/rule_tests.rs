@@ -1,0 +1,102 @@
+//! The tests of rules, run by the program itself: those of the pack that is shipped, and those in `tests/rules`, one for
+//! each point of what a rule means.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde_json::Value;
+use tierwatch::{
+    files,
+    rules::{RuleSet, Settings},
+};
+
+use crate::check::{Answer, none, tierwatch};
+
+/// Runs all tests below a folder; answers with the names of the cases by rule.
+fn run(folder: &str) -> BTreeSet<(String, String)> {
+    let Answer { code, stdout, stderr } = tierwatch(["test", folder, "--format", "json"]);
+    let outcomes: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let text = |outcome: &Value, name: &str| outcome[name].as_str().unwrap_or_default().to_owned();
+    let failed: Vec<String> = outcomes
+        .iter()
+        .filter(|outcome| outcome["differences"].as_array().is_none_or(|found| !found.is_empty()))
+        .map(|outcome| format!("{} {}: {:#}", text(outcome, "file"), text(outcome, "name"), outcome["differences"]))
+        .collect();
+    none(&failed);
+    assert_eq!(code, Some(0), "{stderr}");
+    outcomes.iter().map(|outcome| (text(outcome, "rule"), text(outcome, "name"))).collect()
+}
+
+#[test]
+fn the_shipped_rules_hold() {
+    let cases = run("sql/rules");
+    let mut untested = Vec::new();
+    for tier in fs::read_dir("sql/rules").unwrap() {
+        for file in fs::read_dir(tier.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            let Some(rule) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".sql")) else { continue };
+            for kind in ["healthy", "warning", "critical", "recovery", "silence"] {
+                if !cases.iter().any(|(of, name)| of == rule && name.to_lowercase().contains(kind)) {
+                    untested.push(format!("{rule} has no case that says `{kind}`"));
+                }
+            }
+        }
+    }
+    none(&untested);
+}
+
+#[test]
+fn each_point_of_what_a_rule_means_holds() {
+    assert!(run("tests/rules").len() > 60);
+}
+
+/// A wrong expectation is a failure that says what differs.
+#[test]
+fn a_wrong_expectation_fails_and_says_how() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = fs::read_to_string("sql/rules/business/business_success_ratio.sql").unwrap();
+    fs::write(folder.path().join("business_success_ratio.sql"), rule).unwrap();
+    let test = "tests:\n  - name: wrong\n    events:\n      business_operations:\n        - {every: 10s, until: 1m, repeat: 20, service: a, operation: o, outcome: succeeded, duration_ms: 1}\n    readings:\n      - {at: 1m, service: a, value: 0.5, level: critical}\n      - {at: 1m, service: b}\n    breaches:\n      - {at: 30s, type: opened, service: a}\n";
+    let path = folder.path().join("business_success_ratio.test.yaml");
+    fs::write(&path, test).unwrap();
+    let Answer { code, stdout, .. } = tierwatch(["test".as_ref(), path.as_os_str()]);
+    assert_eq!(code, Some(1), "{stdout}");
+    for said in ["value        expected 0.5, got 1", "level        expected critical, got healthy", "there is none", "- 30s"] {
+        assert!(stdout.contains(said), "{said} in\n{stdout}");
+    }
+}
+
+/// The limits of the thresholds that are plain numbers, at each limit and a hair beside it.
+#[test]
+fn limits_are_those_of_the_table() {
+    let found = files::read(&["sql/rules".into()], Path::new("schemas/tables"), Path::new("sql/reference")).unwrap();
+    let (set, problems) = RuleSet::compile(found, Settings { idle_after_ms: None });
+    assert!(problems.is_empty(), "{problems:?}");
+    let table = fs::read_to_string("tests/thresholds.csv").unwrap();
+    let mut wrong = Vec::new();
+    let mut rules = BTreeSet::new();
+    for line in table.lines().skip(1) {
+        let [name, tier, unit, value, level] = <[&str; 5]>::try_from(line.split(',').collect::<Vec<_>>()).unwrap();
+        let Some(rule) = set.rule(name) else {
+            wrong.push(format!("there is no rule {name}"));
+            continue;
+        };
+        rules.insert(name);
+        if rule.header.tier.name() != tier || rule.header.unit != unit {
+            wrong.push(format!("{name} is of tier {} in {}", rule.header.tier.name(), rule.header.unit));
+        }
+        if let Ok(value) = value.parse::<f64>() {
+            let bands = rule.bands.as_ref().unwrap();
+            let found = match bands.neighbours(value) {
+                Some(_) => "gap",
+                None => bands.level(value, None).name(),
+            };
+            if found != level {
+                wrong.push(format!("{name} of {value} is {found}, and should be {level}"));
+            }
+        }
+    }
+    none(&wrong);
+    assert_eq!(rules.len(), 33);
+}
