@@ -370,8 +370,12 @@ impl Judge {
         let mut watermark = if rule.tables.is_empty() { Millis::MAX } else { self.chain.watermark(&rule.tables)? };
         for read in &rule.reads {
             let read = active.set.rule(read)?;
-            let next = self.states.get(&read.header.name)?.next_end?;
-            watermark = watermark.min(next - read.slide_ms);
+            let closed = match self.states.get(&read.header.name).and_then(|state| state.next_end) {
+                Some(next) => next - read.slide_ms,
+                // It has no series here, and so nothing to say up to where time has come.
+                None => last_end_until(self.watermark(read, active)?, read.slide_ms),
+            };
+            watermark = watermark.min(closed);
         }
         (watermark < Millis::MAX).then_some(watermark)
     }
