@@ -10,9 +10,11 @@
 )]
 
 mod backtest;
+mod bad_input;
 mod bed;
 mod check;
 mod end_to_end;
+mod incidents;
 mod oracle;
 mod outages;
 mod plans;

@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod demo;
 mod explain;
+mod generate;
 mod migrate;
 mod run;
 mod sql;
@@ -68,6 +69,8 @@ enum Command {
     Explain(explain::Explain),
     /// Plays events from files through rules: what they would have said
     Backtest(backtest::Backtest),
+    /// Writes made-up events of all tables to files, healthy or with an incident
+    Generate(generate::Generate),
     /// Makes Tierwatch's topics, and ClickHouse's tables and views
     Migrate(migrate::Migrate),
     /// Queries stored readings and breaches, or files of events
@@ -117,6 +120,7 @@ fn run(command: Command, config: Config) -> Outcome {
         Command::Migrate(command) => command.run(&config),
         Command::Sql(command) => command.run(&config),
         Command::Test(command) => command.run(&config),
+        Command::Generate(command) => command.run(),
         Command::Check(command) => command.run(&config),
         Command::Explain(command) => command.run(&config),
         Command::Backtest(command) => command.run(&config),

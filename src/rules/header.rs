@@ -484,26 +484,33 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize, defaults: &Defaults) 
         }
         (None, when) => when.map(predicate),
     };
-    // Deep chains overflow the stack of whoever reads them.
-    let long = levels.values().chain(judge_when.as_ref()).filter(|predicate| predicate.sql.len() > PREDICATE_MAX);
-    problems.extend(long.map(|predicate| {
-        let message = format!("a predicate of {} bytes; at most {PREDICATE_MAX} are allowed", predicate.sql.len());
-        let hint = "name a column for it in the SELECT list, or join to a reference table";
-        Diagnostic::error("too-large", source, predicate.span.start..predicate.span.start, message, hint)
-    }));
     let diagnose = raw.diagnose.map(|given| Diagnose {
         span: span_of(source, &given),
         offending: given.value.offending.map(predicate),
         by: given.value.by,
         top: given.value.top.unwrap_or(5).clamp(1, 20),
     });
-    if !problems.is_empty() {
-        return Err(problems);
-    }
     // YAML maps have no order, files do.
     let mut history: Vec<(String, Predicate)> =
         raw.history.into_iter().map(|(name, value)| (name, predicate(value))).collect();
     history.sort_by_key(|(_, predicate)| predicate.span.start);
+    let until = by_level(raw.until);
+    // Deep chains overflow the stack of whoever reads them.
+    let long = levels
+        .values()
+        .chain(judge_when.as_ref())
+        .chain(until.values())
+        .chain(diagnose.iter().filter_map(|diagnose| diagnose.offending.as_ref()))
+        .chain(history.iter().map(|(_, predicate)| predicate))
+        .filter(|predicate| predicate.sql.len() > PREDICATE_MAX);
+    problems.extend(long.map(|predicate| {
+        let message = format!("a predicate of {} bytes; at most {PREDICATE_MAX} are allowed", predicate.sql.len());
+        let hint = "name a column for it in the SELECT list, or join to a reference table";
+        Diagnostic::error("too-large", source, predicate.span.start..predicate.span.start, message, hint)
+    }));
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     let mut annotations = raw.annotations;
     if annotations.runbook_url.is_empty() {
         annotations.runbook_url = defaults.runbook_url.replace("{name}", &raw.name.value);
@@ -517,7 +524,7 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize, defaults: &Defaults) 
         labels: defaults.labels.clone().into_iter().chain(raw.labels).collect(),
         key: raw.key,
         levels,
-        until: by_level(raw.until),
+        until,
         for_ms: for_ms.or_else(|| defaults.for_ms.clone()).unwrap_or_default(),
         keep_firing_ms: keep_firing_ms.or(defaults.keep_firing_ms).unwrap_or(0),
         judge_when,

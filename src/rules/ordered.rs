@@ -307,3 +307,6 @@ impl GroupsAccumulator for Increases {
         self.groups.iter().map(|reports| 24 + reports.len() * 24).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

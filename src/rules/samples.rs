@@ -314,3 +314,33 @@ pub fn diagnosis(
         top: asked.top,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int64Array};
+
+    use super::*;
+
+    #[test]
+    fn samples_are_the_same_however_events_are_cut_and_merged() {
+        let times: ArrayRef = Arc::new(Int64Array::from_iter_values((0..1_000).map(|n| n % 400)));
+        let names: ArrayRef = Arc::new(StringArray::from_iter_values((0..1_000).map(|n| format!("c{}", n % 7))));
+        let over = |parts: &[std::ops::Range<usize>]| {
+            let mut whole = Groups::default();
+            for part in parts {
+                let slices = [times.slice(part.start, part.len()), names.slice(part.start, part.len())];
+                let mut one = Groups::default();
+                one.update_batch(&slices, &vec![0; part.len()], None, 1).unwrap();
+                whole.merge_batch(&one.state(EmitTo::All).unwrap(), &[0], 1).unwrap();
+            }
+            read(whole.evaluate(EmitTo::All).unwrap().as_string::<i32>().value(0))
+        };
+        let one = over(&[0..1_000]);
+        assert_eq!(one.len(), KEPT);
+        for parts in [&[0..1, 1..999, 999..1_000][..], &[500..1_000, 0..500], &[990..1_000, 300..990, 0..300]] {
+            assert_eq!(over(parts), one, "{parts:?}");
+        }
+        // The same row counts as often as it came.
+        assert_eq!(over(&[0..3, 400..403]).iter().map(|(_, times)| times).sum::<i64>(), 6);
+    }
+}

@@ -2,7 +2,10 @@
 
 #![allow(clippy::cast_precision_loss, reason = "counts of events are small")]
 
-use super::*;
+mod incidents;
+mod tables;
+
+use super::{technical::HEALTHY_CPU, *};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -12,11 +15,22 @@ fn events(seconds: i64, scale: f64, incidents: Vec<Incident>) -> Vec<Event> {
     Generator::new(7, START_MS, incidents).with_scale(scale).advance(START_MS + seconds * 1_000)
 }
 
-/// The good events of a table that happened between these seconds after the start.
+/// The good events of a table that happened between these seconds after the start; their times as numbers.
 fn rows(events: &[Event], table: &str, from_s: i64, until_s: i64) -> Vec<Value> {
+    rows_with(events, table, "", from_s, until_s)
+}
+
+/// Those in whose JSON a text stands: to read only them is much the quicker.
+fn rows_with(events: &[Event], table: &str, text: &str, from_s: i64, until_s: i64) -> Vec<Value> {
     let span = START_MS + from_s * 1_000..START_MS + until_s * 1_000;
-    let wanted = |e: &&Event| e.table == table && !e.garbage && span.contains(&e.event_time_ms);
-    events.iter().filter(wanted).map(|e| serde_json::from_str(&e.json).expect("JSON")).collect()
+    let wanted =
+        |e: &&Event| e.table == table && !e.garbage && span.contains(&e.event_time_ms) && e.json.contains(text);
+    let row = |e: &Event| -> Value {
+        let mut row: Value = serde_json::from_str(&e.json).expect("JSON");
+        row["event_time"] = Value::from(e.event_time_ms);
+        row
+    };
+    events.iter().filter(wanted).map(row).collect()
 }
 
 fn share(rows: &[Value], service: &str, good: impl Fn(&Value) -> bool) -> f64 {
@@ -187,6 +201,21 @@ fn versions_follow_deployments() {
     for (from_s, until_s, version) in [(0, 10, "2.14.0"), (10, 100, "2.14.1")] {
         let requests = rows(&events, "requests", from_s, until_s);
         assert!(share(&requests, "payments", |r| r["service_version"] == version) == 1.0);
+    }
+}
+
+#[test]
+fn a_share_comes_evenly() {
+    let generator = Generator::new(7, START_MS, Vec::new());
+    for (share, expected) in [(0.0, 0), (0.005, 5), (0.05, 50), (0.125, 125), (0.5, 500), (1.0, 1_000)] {
+        for first in [0, 50_000] {
+            // 20/3 in a second, on average.
+            let seconds = (first..first + 150).zip([6, 7, 7].into_iter().cycle());
+            let turns =
+                seconds.flat_map(|(second, count)| generator.turns(START_MS + second * 1_000, 20.0 / 3.0, count));
+            let count = turns.filter(|turn| due(turn, share)).count();
+            assert!(count.abs_diff(expected) <= 1, "{share}: {count}");
+        }
     }
 }
 
