@@ -486,6 +486,22 @@ fn every_reading_equals_the_batch_query_and_each_alert_is_there_once_though_an_i
     assert!(!told_once.is_empty());
     assert_eq!(told_once, breaches);
 
+    // The same binary explores the store, and replays what still lies in Kafka.
+    let count = clickhouse.rows("SELECT count() FROM tierwatch.readings_latest WHERE rule = 'success_ratio'");
+    let query = "SELECT count(*) AS n FROM readings WHERE rule = 'success_ratio'";
+    let explored = command(&kafka, &clickhouse).args(["sql", query, "--format", "json"]).output().expect("it starts");
+    let explored = format!("{}{}", String::from_utf8_lossy(&explored.stdout), String::from_utf8_lossy(&explored.stderr));
+    assert_eq!(explored.trim(), format!("{{\"n\":{}}}", count[0]));
+    let rule = "tests/end_to_end/rules/success_ratio.sql";
+    let again = command(&kafka, &clickhouse).args(["backtest", rule, "--kafka", "--format", "json"]).output().expect("it starts");
+    let lines = String::from_utf8_lossy(&again.stdout).into_owned();
+    let replay: BTreeSet<Breach> = lines
+        .lines()
+        .filter_map(|line| told(&serde_json::from_str::<BreachEvent>(line).ok()?, until))
+        .collect();
+    let own: BTreeSet<Breach> = breaches.into_iter().filter(|breach| breach.0 == "success_ratio").collect();
+    assert_eq!(replay, own, "{}", String::from_utf8_lossy(&again.stderr));
+
     let letters = read_all(&kafka.brokers, "tierwatch.dead-letters", 1);
     let origins: BTreeSet<&String> = letters.iter().map(|(headers, _)| &headers["tierwatch_id"]).collect();
     assert_eq!((origins.len(), letters.len()), (garbage, garbage), "each broken event is there once");
