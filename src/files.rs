@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::rules::{Files, catalog::OF_RULE, defaults, diagnostics::Source, history};
+use crate::rules::{Files, defaults, diagnostics::Source, history, sql::reads};
 
 /// Why files cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -45,16 +45,6 @@ pub fn read(rules: &[PathBuf], tables: &Path, references: &Path) -> Result<Files
 }
 
 const NAME_RULES: &str = "name a rule file or a folder of them, or set rules.path";
-
-/// The rules whose readings a rule's text reads.
-pub fn reads(text: &str) -> Vec<String> {
-    let word =
-        |rest: &str| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or("").to_owned();
-    text.match_indices(OF_RULE)
-        .filter(|(at, _)| text[..*at].trim_end().ends_with('('))
-        .map(|(at, _)| word(&text[at + OF_RULE.len()..]))
-        .collect()
-}
 
 /// Adds the rules whose readings are read but that are missing, where `pack` has them.
 pub fn complete(files: &mut Files, pack: &Files) {

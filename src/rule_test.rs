@@ -1,8 +1,8 @@
 //! Tests of rules as data: events in with relative times; readings, levels and breach events out. Time, order and clock
 //! are part of the test, not of the machine.
 //!
-//! A file is YAML ([`file`]), its events are played through the same stages as in production ([`crate::backtest`]), and
-//! what comes out is compared with what is expected ([`compare`]).
+//! A file is YAML (`file`), its events are played through the same stages as in production ([`crate::backtest`]), and
+//! what comes out is compared with what is expected (`compare`).
 
 mod compare;
 mod events;
@@ -90,7 +90,7 @@ fn rule_set(test: &TestFile, files: &Files) -> Result<RuleSet, Vec<String>> {
             return Err(vec![format!("there is no rule file `{name}.sql`: `rule:` names the rule under test")]);
         };
         if !rules.contains(rule) {
-            wanted.extend(crate::files::reads(&rule.text));
+            wanted.extend(crate::rules::sql::reads(&rule.text));
             rules.push(Arc::clone(rule));
         }
     }

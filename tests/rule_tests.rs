@@ -100,3 +100,37 @@ fn limits_are_those_of_the_table() {
     none(&wrong);
     assert_eq!(rules.len(), 33);
 }
+
+/// A backtest learns what is usual; the next start knows it from its first window on.
+#[test]
+fn what_was_learnt_from_history_is_known_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = folder.path().join("rate.sql");
+    let text = "/*\nname: rate\ntitle: Rate\ntier: business\nunit: count\nowner: tests\nhistory:\n  usual: expected(value)\nlevels: {warning: value > 3 * usual}\nannotations: {summary: \"{{ value }}\", runbook_url: \"https://x\"}\n*/\nSELECT service, count(*) AS value FROM tumble(business_operations, event_time, INTERVAL '10 minutes') GROUP BY service\n";
+    fs::write(&rule, text).unwrap();
+    // Ten operations in ten minutes by day, two by night.
+    let events = |from_h: i64, to_h: i64, name: &str| {
+        let lines: String = (from_h * 60..to_h * 60)
+            .filter(|minute| (8..20).contains(&(minute / 60 % 24)) || minute % 5 == 0)
+            .map(|minute| {
+                let time = 1_767_571_200_000 + minute * 60_000;
+                format!("{{\"event_time\":{time},\"service\":\"a\",\"operation\":\"o\",\"outcome\":\"succeeded\",\"duration_ms\":1}}\n")
+            })
+            .collect();
+        let path = folder.path().join(name);
+        fs::write(&path, lines).unwrap();
+        format!("business_operations={}", path.display())
+    };
+    let first_usual = |events: &str| {
+        let Answer { stdout, stderr, .. } = tierwatch(["backtest", rule.to_str().unwrap(), "--events", events, "--format", "json"]);
+        let first: Value = serde_json::from_str(stdout.lines().next().unwrap_or_default()).expect(&stderr);
+        first["measures"]["usual"].as_f64()
+    };
+    let next = events(60, 62, "next.ndjson");
+    assert_eq!(first_usual(&next), None);
+    let days = events(0, 50, "days.ndjson");
+    let Answer { code, stdout, stderr } = tierwatch(["backtest", rule.to_str().unwrap(), "--events", &days, "--learn", "--summary"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("rate.learnt.csv: what is usual in 168 hours"), "{stdout}");
+    assert_eq!(first_usual(&next), Some(10.0), "noon of the third day is as noon of the first two");
+}

@@ -1,3 +1,5 @@
+//! Plots of every shape: nothing overlaps, nothing panics, and texts are escaped.
+
 use svg::parser::{Event, Parser};
 
 use super::{axis::number, *};

@@ -496,6 +496,16 @@ fn batch_window(table: &str, hop: Hop, slide_ms: i64, alias: &str) -> TableFacto
     unreachable!("`{sql}` is our own SQL")
 }
 
+/// The rules whose readings a rule's text reads.
+pub fn reads(text: &str) -> Vec<String> {
+    let word =
+        |rest: &str| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or("").to_owned();
+    text.match_indices(OF_RULE)
+        .filter(|(at, _)| text[..*at].trim_end().ends_with('('))
+        .map(|(at, _)| word(&text[at + OF_RULE.len()..]))
+        .collect()
+}
+
 /// True of the table functions that make windows.
 pub fn is_window(name: &str) -> bool {
     name == "hop" || name == "tumble"
