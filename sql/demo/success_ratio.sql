@@ -11,6 +11,7 @@ levels:
   critical: value < 0.93
 for: 2s
 keep_firing_for: 2s
+diagnose: {where: outcome <> 'succeeded', by: [operation], top: 1}
 annotations:
   summary: "{{ service }}: {{ value | percent }} of operations succeed"
   runbook_url: https://runbooks.example/business-success

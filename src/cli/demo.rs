@@ -134,7 +134,11 @@ impl Watcher for Screen {
         for event in breaches {
             *seen.breaches.entry(event.happened).or_default() += 1;
             let happened = event.happened.name().to_uppercase();
-            self.line(&self.paint(event.level, &format!("{happened:<11} {:<18} {}", event.rule, event.summary)));
+            // Who most of it comes from, where one value stands out.
+            let most = event.contributors.iter().find(|contributor| contributor.share > 0.5);
+            let most = most.and_then(|most| Some(format!("; {:.0}% are {}", most.share * 100.0, most.value.as_ref()?)));
+            let text = format!("{happened:<11} {:<18} {}{}", event.rule, event.summary, most.unwrap_or_default());
+            self.line(&self.paint(event.level, &text));
         }
     }
 

@@ -124,9 +124,10 @@ impl Demo {
         let running = pipeline::start(self.context, BTreeSet::from([Stage::Fold, Stage::Judge, Stage::Store]))?;
         let began = clock::now();
         let until = span.map(|span| began + i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
-        let mut generator = Generator::new(7, began, demo_incidents(began));
+        let read: Vec<&str> = tables.iter().map(String::as_str).collect();
+        let mut generator = Generator::new(7, began, demo_incidents(began)).with_tables(&read);
         while !shutdown.asked() && !running.ended() && until.is_none_or(|until| clock::now() < until) {
-            for event in generator.advance(clock::now()).into_iter().filter(|event| tables.contains(event.table)) {
+            for event in generator.advance(clock::now()) {
                 let record =
                     BaseRecord::to(event.table).key(&event.key).payload(&event.json).timestamp(event.arrival_ms);
                 if let Err((error, _)) = producer.send(record) {

@@ -209,6 +209,10 @@ impl SeriesState {
         let since = last + slide_ms;
         let change = match header.no_data.silence {
             Silence::Hold | Silence::Zero => self.tell(end, Happened::NoData, self.state, "no_data"),
+            // Silence makes nothing better, unless it is said to be health.
+            Silence::Warning if self.state == Level::Critical => {
+                self.tell(end, Happened::NoData, self.state, "no_data")
+            }
             Silence::Healthy => self.turn_level(who, header, end, since, Level::Healthy),
             Silence::Warning => self.turn_level(who, header, end, since, Level::Warning),
             Silence::Critical => self.turn_level(who, header, end, since, Level::Critical),
@@ -359,7 +363,7 @@ mod tests {
             ("no_data: {after: 20s}", "w...h", "1:opened 3:no_data 5:resolved"),
             ("no_data: {after: 20s}", "h....", ""),
             ("no_data: {as: critical, after: 20s}", "h...h", "3:opened 5:resolved"),
-            ("no_data: {as: warning, after: 20s}", "c...h", "1:opened 3:deescalated 5:resolved"),
+            ("no_data: {as: warning, after: 20s}", "c...h", "1:opened 3:no_data 5:resolved"),
             ("no_data: {as: healthy, after: 20s}", "c..", "1:opened 3:resolved"),
             ("no_data: {after: 20s, forget: 40s}", "w....", "1:opened 3:no_data 5:forgotten 5:resolved"),
             ("repeat_interval: 20s", "wwwwwh", "1:opened 3:repeated 5:repeated 6:resolved"),
