@@ -30,9 +30,8 @@ const WINDOW: &str = "hop(queue_metrics, event_time, INTERVAL '10 seconds', INTE
 /// Plays events of queues through rules; answers with who was fenced off and why, and how many readings each rule gave.
 fn play(rules: &[String], events: &[Value]) -> (Vec<(String, String)>, Vec<String>, usize) {
     let base = files::read(&[], Path::new("schemas/tables"), Path::new("sql/reference")).unwrap();
-    let sources = rules.iter().enumerate().map(|(at, text)| {
-        Arc::new(Source { path: format!("{at}.sql"), text: text.clone() })
-    });
+    let sources =
+        rules.iter().enumerate().map(|(at, text)| Arc::new(Source { path: format!("{at}.sql"), text: text.clone() }));
     let (set, problems) = RuleSet::compile(Files { rules: sources.collect(), ..base }, backtest::SETTINGS);
     assert!(!RuleSet::broken(&problems), "{problems:?}");
     let lines: Vec<std::io::Result<Vec<u8>>> = events.iter().map(|event| Ok(event.to_string().into_bytes())).collect();
@@ -51,7 +50,11 @@ fn play(rules: &[String], events: &[Value]) -> (Vec<(String, String)>, Vec<Strin
 }
 
 fn healthy() -> String {
-    rule("healthy", "levels: {warning: value > 1000000}", &format!("SELECT queue, count(*) AS value FROM {WINDOW} GROUP BY queue"))
+    rule(
+        "healthy",
+        "levels: {warning: value > 1000000}",
+        &format!("SELECT queue, count(*) AS value FROM {WINDOW} GROUP BY queue"),
+    )
 }
 
 fn report(at_s: i64, queue: &str, depth: i64) -> Value {
@@ -61,9 +64,13 @@ fn report(at_s: i64, queue: &str, depth: i64) -> Value {
 #[test]
 fn what_overflows_is_fenced_and_the_others_go_on() {
     let sql = |value: &str| format!("SELECT queue, {value} AS value FROM {WINDOW} GROUP BY queue");
-    for value in ["sum(depth)", "max(depth) * max(depth)", "max(depth) + max(depth)", "min(depth - 2) - max(depth) - max(depth)"] {
-        let events: Vec<Value> = (0..60).map(|second| report(second, "q", if second == 30 { i64::MAX } else { 5 })).collect();
-        let (fenced, readings, breaches) = play(&[rule("wide", "levels: {warning: value > 1000000}", &sql(value)), healthy()], &events);
+    for value in
+        ["sum(depth)", "max(depth) * max(depth)", "max(depth) + max(depth)", "min(depth - 2) - max(depth) - max(depth)"]
+    {
+        let events: Vec<Value> =
+            (0..60).map(|second| report(second, "q", if second == 30 { i64::MAX } else { 5 })).collect();
+        let (fenced, readings, breaches) =
+            play(&[rule("wide", "levels: {warning: value > 1000000}", &sql(value)), healthy()], &events);
         assert_eq!(fenced.len(), 1, "{value}: {fenced:?}");
         assert_eq!(fenced[0].0, "wide");
         assert!(fenced[0].1.contains("CAST(x AS DOUBLE)"), "{value}: {}", fenced[0].1);
@@ -82,7 +89,8 @@ fn a_join_that_multiplies_is_fenced() {
         event["service"] = json!("all");
     }
     events.push(report(40, "late", 1));
-    let (fenced, readings, _) = play(&[rule("pairs", "key: []\nlevels: {warning: value > 1e12}", &sql), healthy()], &events);
+    let (fenced, readings, _) =
+        play(&[rule("pairs", "key: []\nlevels: {warning: value > 1e12}", &sql), healthy()], &events);
     assert_eq!(fenced.len(), 1, "{fenced:?}");
     assert!(fenced[0].1.contains("more than 5000000 rows"), "{}", fenced[0].1);
     assert!(readings.iter().filter(|rule| *rule == "healthy").count() > 2_300);
@@ -96,29 +104,87 @@ fn known_killers_are_refused() {
     let chain = |part: &str, join: &str, times: usize| vec![part; times].join(join);
     let nested = |depth: usize| format!("{}1{}", "(".repeat(depth), ")".repeat(depth));
     let cases = [
-        ("a recursive query", rule("k", levels, &format!("WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) AS value FROM r, {WINDOW}"))),
-        ("20,000 ORs", rule("k", levels, &sql(&format!("count(*) FILTER (WHERE {})", chain("depth = 1", " OR ", 20_000))))),
-        ("ORs below the size of a file", rule("k", levels, &sql(&format!("count(*) FILTER (WHERE {})", chain("depth=1", " OR ", 5_000))))),
-        ("ORs in a level", rule("k", &format!("levels: {{warning: \"{}\"}}", chain("value > 1", " OR ", 4_000)), &sql("count(*)"))),
-        ("ORs in the history", rule("k", &format!("levels: {{warning: h}}\nhistory: {{h: \"{}\"}}", chain("value > 1", " OR ", 4_000)), &sql("count(*)"))),
+        (
+            "a recursive query",
+            rule(
+                "k",
+                levels,
+                &format!(
+                    "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) AS value FROM r, {WINDOW}"
+                ),
+            ),
+        ),
+        (
+            "20,000 ORs",
+            rule("k", levels, &sql(&format!("count(*) FILTER (WHERE {})", chain("depth = 1", " OR ", 20_000)))),
+        ),
+        (
+            "ORs below the size of a file",
+            rule("k", levels, &sql(&format!("count(*) FILTER (WHERE {})", chain("depth=1", " OR ", 5_000)))),
+        ),
+        (
+            "ORs in a level",
+            rule("k", &format!("levels: {{warning: \"{}\"}}", chain("value > 1", " OR ", 4_000)), &sql("count(*)")),
+        ),
+        (
+            "ORs in the history",
+            rule(
+                "k",
+                &format!("levels: {{warning: h}}\nhistory: {{h: \"{}\"}}", chain("value > 1", " OR ", 4_000)),
+                &sql("count(*)"),
+            ),
+        ),
         ("a giant text", rule("k", levels, &sql("length(repeat('a', 2000000000))"))),
-        ("a giant text in a level", rule("k", "levels: {warning: \"length(repeat('a', 2000000000)) > value\"}", &sql("count(*)"))),
+        (
+            "a giant text in a level",
+            rule("k", "levels: {warning: \"length(repeat('a', 2000000000)) > value\"}", &sql("count(*)")),
+        ),
         ("a giant text by padding", rule("k", levels, &sql("length(lpad('a', 2000000000, 'b'))"))),
-        ("a cross join", rule("k", levels, &format!("SELECT count(*) AS value FROM (SELECT queue FROM {WINDOW} GROUP BY queue) AS a, (SELECT queue FROM {WINDOW} GROUP BY queue) AS b"))),
+        (
+            "a cross join",
+            rule(
+                "k",
+                levels,
+                &format!(
+                    "SELECT count(*) AS value FROM (SELECT queue FROM {WINDOW} GROUP BY queue) AS a, (SELECT queue FROM {WINDOW} GROUP BY queue) AS b"
+                ),
+            ),
+        ),
         ("deep nesting", rule("k", levels, &sql(&nested(5_000)))),
-        ("deep nesting in a level", rule("k", &format!("levels: {{warning: \"value > {}\"}}", nested(900)), &sql("count(*)"))),
-        ("deep YAML", format!("/*\nname: k\ntier: data\nlabels: {}1{}\n*/ SELECT 1", "[".repeat(20_000), "]".repeat(20_000))),
+        (
+            "deep nesting in a level",
+            rule("k", &format!("levels: {{warning: \"value > {}\"}}", nested(900)), &sql("count(*)")),
+        ),
+        (
+            "deep YAML",
+            format!("/*\nname: k\ntier: data\nlabels: {}1{}\n*/ SELECT 1", "[".repeat(20_000), "]".repeat(20_000)),
+        ),
         ("a series from nowhere", rule("k", levels, "SELECT count(*) AS value FROM generate_series(1, 1000000000)")),
-        ("a template without an end", rule("k", levels, &sql("count(*)")).replace("{{ value }}", "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}")),
-        ("nested templates", rule("k", levels, &sql("count(*)")).replace("{{ value }}", &format!("{{{{ {} }}}}", nested(5_000)))),
+        (
+            "a template without an end",
+            rule("k", levels, &sql("count(*)")).replace(
+                "{{ value }}",
+                "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}",
+            ),
+        ),
+        (
+            "nested templates",
+            rule("k", levels, &sql("count(*)")).replace("{{ value }}", &format!("{{{{ {} }}}}", nested(5_000))),
+        ),
     ];
     let folder = tempfile::tempdir().unwrap();
     for (what, text) in cases {
         let path = folder.path().join("k.sql");
         std::fs::write(&path, text).unwrap();
-        let Answer { code, stdout, stderr } = tierwatch(["check".as_ref(), path.as_os_str(), "--format".as_ref(), "json".as_ref()]);
+        let Answer { code, stdout, stderr } =
+            tierwatch(["check".as_ref(), path.as_os_str(), "--format".as_ref(), "json".as_ref()]);
         let findings: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let errors = findings.iter().filter(|finding| finding["severity"] == "error").count();
-        assert_eq!((code, errors > 0), (Some(1), true), "{what}: {stdout}{}", stderr.chars().take(2_000).collect::<String>());
+        assert_eq!(
+            (code, errors > 0),
+            (Some(1), true),
+            "{what}: {stdout}{}",
+            stderr.chars().take(2_000).collect::<String>()
+        );
     }
 }

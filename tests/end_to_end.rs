@@ -372,21 +372,28 @@ fn replayed(files: &Files, sent: &[Sent], until: i64) -> (BTreeSet<Breach>, BTre
     let mut lines = BTreeSet::new();
     let (set, _) = RuleSet::compile(files.clone(), backtest::SETTINGS);
     let options = backtest::Options { limits, batch_rows: 4096, until: None };
-    let (summary, _) = backtest::run(&std::sync::Arc::new(set), inputs, options, |output| {
-        match output {
-            Output::Breach(event) => found.extend(told(event, until)),
-            Output::Reading(reading) if reading.window_end <= until => {
-                let rule = &reading.rule;
-                if rule.reads.is_empty() && rule.history.is_empty() {
-                    return;
-                }
-                let bits = |(name, measure): &(String, Option<Measure>)| Some((name.clone(), measure.as_ref()?.as_f64().to_bits()));
-                let measures = reading.measures.iter().filter_map(bits).collect();
-                let value = reading.value.map(f64::to_bits);
-                lines.insert(line(&rule.header.name, &reading.series, reading.window_end, value, reading.samples, &measures));
+    let (summary, _) = backtest::run(&std::sync::Arc::new(set), inputs, options, |output| match output {
+        Output::Breach(event) => found.extend(told(event, until)),
+        Output::Reading(reading) if reading.window_end <= until => {
+            let rule = &reading.rule;
+            if rule.reads.is_empty() && rule.history.is_empty() {
+                return;
             }
-            _ => {}
+            let bits = |(name, measure): &(String, Option<Measure>)| {
+                Some((name.clone(), measure.as_ref()?.as_f64().to_bits()))
+            };
+            let measures = reading.measures.iter().filter_map(bits).collect();
+            let value = reading.value.map(f64::to_bits);
+            lines.insert(line(
+                &rule.header.name,
+                &reading.series,
+                reading.window_end,
+                value,
+                reading.samples,
+                &measures,
+            ));
         }
+        _ => {}
     })
     .expect("the backtest runs");
     assert!(summary.late.is_empty(), "events are out of order only as far as they may be: {:?}", summary.late);
@@ -490,15 +497,17 @@ fn every_reading_equals_the_batch_query_and_each_alert_is_there_once_though_an_i
     let count = clickhouse.rows("SELECT count() FROM tierwatch.readings_latest WHERE rule = 'success_ratio'");
     let query = "SELECT count(*) AS n FROM readings WHERE rule = 'success_ratio'";
     let explored = command(&kafka, &clickhouse).args(["sql", query, "--format", "json"]).output().expect("it starts");
-    let explored = format!("{}{}", String::from_utf8_lossy(&explored.stdout), String::from_utf8_lossy(&explored.stderr));
+    let explored =
+        format!("{}{}", String::from_utf8_lossy(&explored.stdout), String::from_utf8_lossy(&explored.stderr));
     assert_eq!(explored.trim(), format!("{{\"n\":{}}}", count[0]));
     let rule = "tests/end_to_end/rules/success_ratio.sql";
-    let again = command(&kafka, &clickhouse).args(["backtest", rule, "--kafka", "--format", "json"]).output().expect("it starts");
+    let again = command(&kafka, &clickhouse)
+        .args(["backtest", rule, "--kafka", "--format", "json"])
+        .output()
+        .expect("it starts");
     let lines = String::from_utf8_lossy(&again.stdout).into_owned();
-    let replay: BTreeSet<Breach> = lines
-        .lines()
-        .filter_map(|line| told(&serde_json::from_str::<BreachEvent>(line).ok()?, until))
-        .collect();
+    let replay: BTreeSet<Breach> =
+        lines.lines().filter_map(|line| told(&serde_json::from_str::<BreachEvent>(line).ok()?, until)).collect();
     let own: BTreeSet<Breach> = breaches.into_iter().filter(|breach| breach.0 == "success_ratio").collect();
     assert_eq!(replay, own, "{}", String::from_utf8_lossy(&again.stderr));
 

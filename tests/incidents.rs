@@ -66,7 +66,10 @@ fn set(only: Option<&str>) -> Arc<RuleSet> {
     let all = files::read(&["sql/rules".into()], Path::new("schemas/tables"), Path::new("sql/reference")).unwrap();
     let mut found = all.clone();
     if let Some(only) = only {
-        found = Files { rules: all.rules.iter().filter(|rule| rule.path.ends_with(&format!("/{only}.sql"))).cloned().collect(), ..all };
+        found = Files {
+            rules: all.rules.iter().filter(|rule| rule.path.ends_with(&format!("/{only}.sql"))).cloned().collect(),
+            ..all
+        };
     }
     let (set, problems) = RuleSet::compile(found, backtest::SETTINGS);
     assert!(problems.is_empty(), "{problems:?}");
@@ -78,11 +81,21 @@ fn healthy_traffic_is_healthy_to_every_rule() {
     let set = set(None);
     let worst = worst(&set, 5, Vec::new());
     let said: BTreeSet<&String> = worst.keys().collect();
-    let silent: Vec<&str> =
-        set.rules.iter().map(|rule| rule.header.name.as_str()).filter(|name| !said.contains(&(*name).to_owned())).collect();
+    let silent: Vec<&str> = set
+        .rules
+        .iter()
+        .map(|rule| rule.header.name.as_str())
+        .filter(|name| !said.contains(&(*name).to_owned()))
+        .collect();
     // Scalings and deployments are rare, and workflows are given time.
     assert!(silent.len() <= 5, "{silent:?}");
-    none(&worst.iter().filter(|(_, level)| **level > Level::Healthy).map(|(rule, level)| format!("{rule}: {level:?}")).collect::<Vec<_>>());
+    none(
+        &worst
+            .iter()
+            .filter(|(_, level)| **level > Level::Healthy)
+            .map(|(rule, level)| format!("{rule}: {level:?}"))
+            .collect::<Vec<_>>(),
+    );
 }
 
 #[test]

@@ -62,7 +62,9 @@ fn a_wrong_expectation_fails_and_says_how() {
     fs::write(&path, test).unwrap();
     let Answer { code, stdout, .. } = tierwatch(["test".as_ref(), path.as_os_str()]);
     assert_eq!(code, Some(1), "{stdout}");
-    for said in ["value        expected 0.5, got 1", "level        expected critical, got healthy", "there is none", "- 30s"] {
+    for said in
+        ["value        expected 0.5, got 1", "level        expected critical, got healthy", "there is none", "- 30s"]
+    {
         assert!(stdout.contains(said), "{said} in\n{stdout}");
     }
 }
@@ -122,14 +124,16 @@ fn what_was_learnt_from_history_is_known_at_the_next_start() {
         format!("business_operations={}", path.display())
     };
     let first_usual = |events: &str| {
-        let Answer { stdout, stderr, .. } = tierwatch(["backtest", rule.to_str().unwrap(), "--events", events, "--format", "json"]);
+        let Answer { stdout, stderr, .. } =
+            tierwatch(["backtest", rule.to_str().unwrap(), "--events", events, "--format", "json"]);
         let first: Value = serde_json::from_str(stdout.lines().next().unwrap_or_default()).expect(&stderr);
         first["measures"]["usual"].as_f64()
     };
     let next = events(60, 62, "next.ndjson");
     assert_eq!(first_usual(&next), None);
     let days = events(0, 50, "days.ndjson");
-    let Answer { code, stdout, stderr } = tierwatch(["backtest", rule.to_str().unwrap(), "--events", &days, "--learn", "--summary"]);
+    let Answer { code, stdout, stderr } =
+        tierwatch(["backtest", rule.to_str().unwrap(), "--events", &days, "--learn", "--summary"]);
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stdout.contains("rate.learnt.csv: what is usual in 168 hours"), "{stdout}");
     assert_eq!(first_usual(&next), Some(10.0), "noon of the third day is as noon of the first two");

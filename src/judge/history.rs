@@ -183,6 +183,13 @@ fn recent(
 }
 
 impl SeriesHistory {
+    /// Forgets what no call of `history` asks for any more.
+    pub fn retain(&mut self, history: &History) {
+        let calls = || history.steps.iter().flat_map(|step| &step.calls);
+        self.recent.retain(|id, _| calls().any(|call| call.id == *id));
+        self.seasons.retain(|of, _| calls().any(|call| call.of == *of));
+    }
+
     /// What is usual of each argument, hour by hour, for a file that other instances begin with.
     pub fn seasons(&self) -> impl Iterator<Item = (&String, &Season)> {
         self.seasons.iter()

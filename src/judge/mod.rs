@@ -201,6 +201,9 @@ impl Judge {
                                 let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
                                 out.push(breach::fenced(rule, self.partition, end, &reason, Happened::Resolved));
                             }
+                            for history in state.histories.values_mut() {
+                                history.retain(&new.history);
+                            }
                             // Another slide has other window ends.
                             state.next_end =
                                 state.next_end.map(|end| first_end_after(end - rule.slide_ms, new.slide_ms));

@@ -20,8 +20,12 @@ fn merged(make: Make<'_>, columns: &[ArrayRef], parts: &[&[u32]]) -> ArrayRef {
     whole.evaluate(EmitTo::All).unwrap()
 }
 
-const ORDERS: [&[&[u32]]; 4] =
-    [&[&[0, 1, 2, 3, 4, 5]], &[&[5, 4], &[3], &[2, 0, 1]], &[&[2], &[0], &[4], &[1, 3, 5]], &[&[], &[5, 0, 3, 1, 4, 2]]];
+const ORDERS: [&[&[u32]]; 4] = [
+    &[&[0, 1, 2, 3, 4, 5]],
+    &[&[5, 4], &[3], &[2, 0, 1]],
+    &[&[2], &[0], &[4], &[1, 3, 5]],
+    &[&[], &[5, 0, 3, 1, 4, 2]],
+];
 
 #[test]
 fn the_row_with_the_greatest_order_wins_and_of_several_the_greatest() {
@@ -37,7 +41,11 @@ fn the_row_with_the_greatest_order_wins_and_of_several_the_greatest() {
     for parts in ORDERS {
         let greatest = merged(&picks(Ordering::Greater), &[Arc::clone(&versions), Arc::clone(&order)], parts);
         let least = merged(&picks(Ordering::Less), &[Arc::clone(&versions), Arc::clone(&order)], parts);
-        assert_eq!((greatest.as_string::<i32>().value(0), least.as_string::<i32>().value(0)), ("3.0", "0.9"), "{parts:?}");
+        assert_eq!(
+            (greatest.as_string::<i32>().value(0), least.as_string::<i32>().value(0)),
+            ("3.0", "0.9"),
+            "{parts:?}"
+        );
     }
     assert!(merged(&picks(Ordering::Greater), &[versions, order], &[&[]]).is_null(0), "of nothing it is NULL");
 }
