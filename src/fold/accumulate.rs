@@ -52,6 +52,8 @@ pub struct FoldPlan {
 struct Computed {
     function: Arc<AggregateFunctionExpr>,
     filter: Option<Arc<dyn PhysicalExpr>>,
+    /// The types of its arguments.
+    arguments: Vec<DataType>,
     /// Where its state columns begin in a batch of states, and how many there are.
     state: std::ops::Range<usize>,
 }
@@ -75,7 +77,9 @@ impl FoldPlan {
             for (part, field) in function.state_fields()?.iter().enumerate() {
                 fields.push(Field::new(format!("s{at}_{part}"), field.data_type().clone(), true));
             }
-            computed.push(Computed { function, filter, state: start..fields.len() });
+            let arguments: Result<Vec<DataType>> =
+                function.expressions().iter().map(|argument| argument.data_type(schema)).collect();
+            computed.push(Computed { function, filter, arguments: arguments?, state: start..fields.len() });
         }
         Ok(Self {
             fingerprint: ids.fold,
@@ -254,8 +258,7 @@ fn merge(plan: &FoldPlan, batches: &[RecordBatch], aggregates: &[usize]) -> Resu
         // Without keys there is always one row; an aggregate over nothing needs to know that there is a group.
         rows.push(0);
         for at in aggregates {
-            let empty = empty_states(plan, &plan.computed[*at]);
-            accumulators[*at].merge_batch(&empty, &[], 1)?;
+            nothing(&plan.computed[*at], accumulators[*at].as_mut(), 1)?;
         }
     }
     let keys = match grouped {
@@ -278,8 +281,8 @@ pub fn conform(plan: &FoldPlan, aggregates: &[String], states: &RecordBatch) -> 
         return Ok(states.clone());
     }
     let mut columns: Vec<ArrayRef> = states.columns()[..=plan.rows_column()].to_vec();
-    let mut nothing = accumulators(plan)?;
-    for ((computed, wanted), nothing) in plan.computed.iter().zip(&plan.aggregates).zip(&mut nothing) {
+    let mut accumulators = accumulators(plan)?;
+    for ((computed, wanted), accumulator) in plan.computed.iter().zip(&plan.aggregates).zip(&mut accumulators) {
         match aggregates.iter().position(|known| known == wanted) {
             Some(at) => {
                 for part in 0..computed.state.len() {
@@ -289,18 +292,24 @@ pub fn conform(plan: &FoldPlan, aggregates: &[String], states: &RecordBatch) -> 
                 }
             }
             None => {
-                let empty = empty_states(plan, computed);
-                nothing.merge_batch(&empty, &[], states.num_rows())?;
-                columns.extend(nothing.state(EmitTo::All)?);
+                nothing(computed, accumulator.as_mut(), states.num_rows())?;
+                columns.extend(accumulator.state(EmitTo::All)?);
             }
         }
     }
     states_batch(&plan.states, columns)
 }
 
-fn empty_states(plan: &FoldPlan, computed: &Computed) -> Vec<ArrayRef> {
-    let empty = |column| arrow::array::new_empty_array(plan.states.field(column).data_type());
-    computed.state.clone().map(empty).collect()
+/// Makes so many groups in which nothing is: as if a filter had left out their only event. An accumulator that is merely
+/// told how many groups there are would answer for those it has not seen with the ends of its type.
+fn nothing(computed: &Computed, accumulator: &mut dyn GroupsAccumulator, groups: usize) -> Result<()> {
+    if groups == 0 {
+        return Ok(());
+    }
+    let values: Vec<ArrayRef> =
+        computed.arguments.iter().map(|kind| arrow::array::new_null_array(kind, groups)).collect();
+    let none = BooleanArray::from(vec![false; groups]);
+    accumulator.update_batch(&values, &(0..groups).collect::<Vec<_>>(), Some(&none), groups)
 }
 
 /// One batch of states of the pane at `pane` from several.
@@ -324,6 +333,9 @@ pub fn finish(
     aggregates: &[usize],
     result: &SchemaRef,
 ) -> Result<RecordBatch> {
+    if batches.is_empty() && !plan.key_fields.is_empty() {
+        return Ok(RecordBatch::new_empty(Arc::clone(result)));
+    }
     let mut merged = merge(plan, batches, aggregates)?;
     let mut columns = merged.keys;
     for at in aggregates {
@@ -347,8 +359,7 @@ pub fn finish_nothing(
     let mut accumulators = accumulators(plan)?;
     let mut columns = keys;
     for at in aggregates {
-        let empty = empty_states(plan, &plan.computed[*at]);
-        accumulators[*at].merge_batch(&empty, &[], rows)?;
+        nothing(&plan.computed[*at], accumulators[*at].as_mut(), rows)?;
         columns.push(accumulators[*at].evaluate(EmitTo::All)?);
     }
     states_batch(result, columns)

@@ -85,14 +85,10 @@ impl Judged {
                 severe.or(open.then_some(Level::Healthy)).or(present).unwrap_or_default()
             }
         };
-        match present {
-            // A level with an `until` is left only when that holds.
-            Some(present) if level < present => match self.until.get(&present) {
-                Some(until) if Self::holds(until, row) != Some(true) => Ok(present),
-                _ => Ok(level),
-            },
-            _ => Ok(level),
-        }
+        // A level with an `until` is left only when that holds, and what lies between likewise.
+        let keeps = |one: &Level| self.until.get(one).is_some_and(|until| Self::holds(until, row) != Some(true));
+        let between = |one: &Level| present.is_some_and(|present| level < *one && *one <= present);
+        Ok(Level::ALL.into_iter().rev().find(|one| between(one) && keeps(one)).unwrap_or(level))
     }
 }
 

@@ -137,7 +137,7 @@ impl SeriesState {
                 self.at_least[at] = None;
             }
         }
-        let level = level?;
+        let Some(level) = level else { return self.repeat(header, end) };
         for (at, severe) in SEVERE.into_iter().enumerate() {
             if level >= severe {
                 self.at_least[at].get_or_insert(end);

@@ -6,8 +6,8 @@
 //!
 //! * `sum`, `avg`: kept exactly, by error-free expansions (Shewchuk, *Adaptive Precision Floating-Point Arithmetic*, 1997,
 //!   grow-expansion), rounded once at the end; whole numbers are summed in 128 bits.
-//! * `approx_percentile_cont(x, p)`: DDSketch (Masson, Rim, Lee, VLDB 2019), relative error at most 1%, clamped to
-//!   the least and greatest value seen.
+//! * `approx_percentile_cont(x, p)`: DDSketch (Masson, Rim, Lee, VLDB 2019), relative error at most 1% while the greatest
+//!   value is at most 5 × 10^8 times the least, clamped to the least and greatest value seen.
 //!
 //! NaN and infinities count as NULL.
 
@@ -17,7 +17,7 @@ use arrow::{
     array::{
         Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Int64Array, Int64Builder,
     },
-    datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type},
+    datatypes::{DataType, Decimal128Type, Field, FieldRef, Float64Type, Int64Type},
 };
 use datafusion::{
     common::{DataFusionError, Result, ScalarValue, exec_err, plan_err},
@@ -62,6 +62,9 @@ impl Exact {
         Ok(match (self.kind, args.expr_fields.first().map(|field| field.data_type())) {
             (Kind::Sum, Some(DataType::Int64)) => Box::new(WholeSums::default()),
             (Kind::Sum, _) => Box::new(Sums { average: false, ..Sums::default() }),
+            (Kind::Avg, Some(DataType::Decimal128(_, scale))) => {
+                Box::new(DecimalAverages { scale: *scale, groups: Vec::new() })
+            }
             (Kind::Avg, _) => Box::new(Sums { average: true, ..Sums::default() }),
             (Kind::Percentile, _) => Box::new(Sketches { quantile: quantile(args)?, groups: Vec::new() }),
         })
@@ -94,7 +97,7 @@ impl AggregateUDFImpl for Exact {
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         match (self.kind, types) {
             (Kind::Sum, [whole]) if whole.is_integer() => Ok(vec![DataType::Int64]),
-            (Kind::Sum, [DataType::Decimal128(p, s)]) => Ok(vec![DataType::Decimal128(*p, *s)]),
+            (Kind::Sum | Kind::Avg, [DataType::Decimal128(p, s)]) => Ok(vec![DataType::Decimal128(*p, *s)]),
             (Kind::Sum | Kind::Avg, [number]) if number.is_numeric() => Ok(vec![DataType::Float64]),
             (Kind::Percentile, [number, p]) if number.is_numeric() && p.is_numeric() => {
                 Ok(vec![DataType::Float64, DataType::Float64])
@@ -442,8 +445,87 @@ impl GroupsAccumulator for WholeSums {
     }
 }
 
+/// Averages of decimals: the exact sum of their digits, divided once.
+#[derive(Debug, Default)]
+struct DecimalAverages {
+    scale: i8,
+    /// The sum in units of the last digit, and how many there were.
+    groups: Vec<(i128, i64)>,
+}
+
+impl GroupsAccumulator for DecimalAverages {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
+        self.groups.resize(total.max(self.groups.len()), (0, 0));
+        let Some(values) = values.first() else { return Ok(()) };
+        let values = values.as_primitive::<Decimal128Type>();
+        let mut outcome = Ok(());
+        each_row(groups, values, filter, |group, row| {
+            let (sum, count) = self.groups[group];
+            match sum.checked_add(values.value(row)) {
+                Some(sum) => self.groups[group] = (sum, count + 1),
+                None => outcome = exec_err!("a sum of decimals does not fit 38 digits: CAST(x AS DOUBLE)"),
+            }
+        });
+        outcome
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "rounded here, once")]
+    fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        let unit = 10_f64.powi(i32::from(self.scale));
+        let average = |(sum, count): &(i128, i64)| (*count > 0).then(|| *sum as f64 / (*count as f64 * unit));
+        let groups = emit.take_needed(&mut self.groups);
+        Ok(Arc::new(groups.iter().map(average).collect::<Float64Array>()))
+    }
+
+    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+        let mut states = BinaryBuilder::new();
+        for (sum, count) in emit.take_needed(&mut self.groups) {
+            let bytes: Vec<u8> = sum.to_le_bytes().into_iter().chain(count.to_le_bytes()).collect();
+            states.append_option((count > 0).then_some(bytes));
+        }
+        Ok(vec![Arc::new(states.finish())])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        self.groups.resize(total.max(self.groups.len()), (0, 0));
+        let states = binary(states)?;
+        let mut outcome = Ok(());
+        each_row(groups, states, None, |group, row| {
+            let bytes = states.value(row);
+            let parts = bytes.split_first_chunk::<16>().and_then(|(sum, rest)| Some((sum, rest.first_chunk::<8>()?)));
+            let (sum, count) = self.groups[group];
+            match parts.and_then(|(more, events)| {
+                Some((sum.checked_add(i128::from_le_bytes(*more))?, count + i64::from_le_bytes(*events)))
+            }) {
+                Some(merged) => self.groups[group] = merged,
+                None => outcome = exec_err!("a sum of decimals is cut short, or does not fit 38 digits"),
+            }
+        });
+        outcome
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let mut rows = Self { scale: self.scale, groups: Vec::new() };
+        states_of_rows(&mut rows, values, filter)
+    }
+
+    fn size(&self) -> usize {
+        self.groups.capacity() * size_of::<(i128, i64)>()
+    }
+}
+
 /// Half of the promised error, so that what lies between two values of the data stays within it too.
 const RELATIVE_ERROR: f64 = 0.005;
+
+/// So many bins hold values of which the greatest is 5 × 10^8 times the least; beyond, the least lose their precision.
+/// The form in which sketches are written knows no other number.
+const BINS_MAX: u32 = 2_048;
 
 #[derive(Debug)]
 struct Sketches {
@@ -466,7 +548,7 @@ impl std::fmt::Debug for Sketch {
 impl Sketch {
     fn new() -> Self {
         Self {
-            sketch: DDSketch::new(Config::new(RELATIVE_ERROR, 2_048, 1e-9)),
+            sketch: DDSketch::new(Config::new(RELATIVE_ERROR, BINS_MAX, 1e-9)),
             least: f64::INFINITY,
             greatest: f64::NEG_INFINITY,
         }

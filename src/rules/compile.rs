@@ -90,7 +90,8 @@ fn draft(source: &Arc<Source>, folders: &defaults::Folders) -> Result<Draft, Vec
         Ok(header::RuleText { header, sql_start }) => (header, sql_start),
         Err(mut problems) => {
             // A mistake in the header does not hide those of the SQL.
-            if let Some(sql_start) = source.text.find("*/").map(|at| at + 2) {
+            if source.text.len() <= sql::BYTES_MAX
+                && let Some(sql_start) = source.text.find("*/").map(|at| at + 2) {
                 problems.extend(sql::parse(source, sql_start).err().into_iter().flatten());
             }
             return Err(problems);
@@ -160,7 +161,8 @@ fn compile(
     let state = session::session(catalog, Arc::new(session::ToBeCut), &cell).map_err(|error| planning(&error))?;
     let statement = datafusion::sql::parser::Statement::Statement(Box::new(parsed.statement.clone()));
     let logical = futures::executor::block_on(state.statement_to_plan(statement)).map_err(|error| planning(&error))?;
-    let refused = check::refused(&logical, source, sql_start);
+    let references = |name: &str| catalog.references.contains_key(name);
+    let refused = check::refused(&logical, &references, source, sql_start);
     if !refused.is_empty() {
         return Err(refused);
     }
@@ -426,14 +428,21 @@ fn predicates(
     let mut compile =
         |predicate: &header::Predicate, schema: &arrow::datatypes::SchemaRef| -> Option<Arc<dyn PhysicalExpr>> {
             let named = DFSchema::try_from(schema.as_ref().clone()).unwrap_or_else(|_| DFSchema::empty());
-            let physical = || -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+            let mut numbers = None;
+            let mut physical = || -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
                 let expr = state.create_logical_expr(&predicate.sql, &named)?;
                 if let Some(name) = check::forbidden(&expr) {
                     return plan_err!("`{name}` is not allowed here");
                 }
+                numbers = check::numbers(&expr, &named);
                 state.create_physical_expr(checked::rewrite(expr, &named)?.data, &named)
             };
-            match physical() {
+            let compiled = physical();
+            if let Some((severity, code, message, hint)) = numbers {
+                let problem = Diagnostic::warning(code, source, predicate.span.clone(), message, hint);
+                problems.push(Diagnostic { severity, ..problem });
+            }
+            match compiled {
                 Ok(expr) if expr.data_type(schema).is_ok_and(|kind| kind == DataType::Boolean) => Some(expr),
                 Ok(_) => {
                     problems.push(Diagnostic::error(
@@ -447,8 +456,12 @@ fn predicates(
                 }
                 Err(error) => {
                     let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                    let of_history = header.history.iter().any(|(name, _)| {
+                        schema.fields().len() == output.of_sql && planner::short(&error).contains(&format!("named {name}"))
+                    });
                     let called = history::FUNCTIONS.iter().find(|name| predicate.sql.contains(&format!("{name}(")));
                     let hint = match called {
+                        _ if of_history => "judge_when cannot ask the history: what is not judged teaches it nothing".to_owned(),
                         Some(name) => format!("{name} belongs into `history:`, and its name here"),
                         None => format!("a predicate is SQL over the output columns: {}", columns.join(", ")),
                     };

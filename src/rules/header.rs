@@ -11,7 +11,7 @@ use super::{
     defaults::Defaults,
     diagnostics::{Diagnostic, Source, offset},
     levels::Level,
-    sql,
+    sql, tokens,
 };
 use crate::time;
 
@@ -301,6 +301,18 @@ pub(super) fn broken(source: &Arc<Source>, start: usize, error: &serde_saphyr::E
         .unwrap_or_default()
         .to_owned();
     let span = super::diagnostics::word_at(text, at);
+    // What the reader says in words of its own making.
+    let plain = [
+        ("untagged enum Spans", "neither a span nor a span for each level", "for: {warning: 5m, critical: 1m}, or one span for both"),
+        ("expected mapping start", "names with values are expected here", "such as levels: {warning: value > 100}"),
+        ("expected string scalar", "a text is expected here, neither a list nor a map", "put a text with special signs in quotes"),
+        ("invalid u64", "a whole number is expected here", "such as min_samples: 20"),
+        ("expected sequence start", "a list is expected here", "such as key: [service]"),
+    ];
+    if let Some((_, said, hint)) = plain.into_iter().find(|(theirs, ..)| message.contains(theirs)) {
+        let message = format!("the header is not as it should be: {said}");
+        return Diagnostic::error("broken-header", source, span, message, hint);
+    }
     let hint = hint(&message);
     Diagnostic::error("broken-header", source, span, format!("the header is not as it should be: {message}"), hint)
 }
@@ -502,11 +514,26 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize, defaults: &Defaults) 
         .chain(until.values())
         .chain(diagnose.iter().filter_map(|diagnose| diagnose.offending.as_ref()))
         .chain(history.iter().map(|(_, predicate)| predicate))
-        .filter(|predicate| predicate.sql.len() > PREDICATE_MAX);
+        .filter(|predicate| predicate.sql.len() > PREDICATE_MAX || tokens::is_long_chain(&predicate.sql));
     problems.extend(long.map(|predicate| {
-        let message = format!("a predicate of {} bytes; at most {PREDICATE_MAX} are allowed", predicate.sql.len());
+        let bytes = predicate.sql.len();
+        let message = if bytes > PREDICATE_MAX {
+            format!("a predicate of {bytes} bytes; at most {PREDICATE_MAX} are allowed")
+        } else {
+            "a predicate with too many operators in a row".to_owned()
+        };
         let hint = "name a column for it in the SELECT list, or join to a reference table";
         Diagnostic::error("too-large", source, predicate.span.start..predicate.span.start, message, hint)
+    }));
+    let word = |name: &str| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    problems.extend(history.iter().filter(|(name, _)| !word(name)).map(|(name, predicate)| {
+        let message = format!("`{name}` is no name for a column");
+        Diagnostic::error("history", source, predicate.span.clone(), message, "lower-case letters, digits and _")
+    }));
+    problems.extend(until.iter().filter(|(level, _)| !levels.contains_key(level)).map(|(level, predicate)| {
+        let message = format!("`until` ends {}, which `levels` does not define", level.name());
+        let hint = "until: {critical: value < 1200} beside levels: {critical: …}";
+        Diagnostic::error("unknown-level", source, predicate.span.clone(), message, hint)
     }));
     if !problems.is_empty() {
         return Err(problems);

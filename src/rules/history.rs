@@ -24,7 +24,7 @@ use datafusion::{
 
 use super::{
     check, checked,
-    diagnostics::{Diagnostic, Source, did_you_mean},
+    diagnostics::{Diagnostic, Severity, Source, did_you_mean},
     hash,
     header::{Header, Predicate},
     planner, sql,
@@ -211,7 +211,7 @@ fn step(
         .with_recursion_limit(60)
         .try_with_sql(&predicate.sql)
         .and_then(|mut parser| parser.parse_expr())
-        .map_err(|error| (error.to_string().trim_start_matches("sql parser error: ").to_owned(), hint()))?;
+        .map_err(|error| (planner::said(&error.to_string()), hint()))?;
     let so_far: SchemaRef = Arc::new(Schema::new(fields.to_vec()));
     let mut calls = Vec::new();
     let mut with_calls = fields.to_vec();
@@ -263,6 +263,9 @@ fn physical(
     let named = DFSchema::try_from(schema.as_ref().clone()).unwrap_or_else(|_| DFSchema::empty());
     let logical = state.create_logical_expr(text, &named).and_then(|expr| match check::forbidden(&expr) {
         Some(name) => plan_err!("`{name}` is not allowed here"),
+        None if check::numbers(&expr, &named).is_some_and(|found| found.0 == Severity::Error) => {
+            plan_err!("a whole number divided by a whole number is cut to a whole number: ratio(a, b) is a double")
+        }
         None => state.create_physical_expr(checked::rewrite(expr, &named)?.data, &named),
     });
     logical.map_err(|error| {

@@ -119,7 +119,7 @@ impl Bands {
         let sides: Vec<Level> = below.into_iter().chain(above).collect();
         match present {
             Some(present) => {
-                let distance = |level: &Level| (*level as i8 - present as i8).abs();
+                let distance = |level: &Level| ((*level as i8 - present as i8).abs(), *level);
                 sides.into_iter().min_by_key(distance).unwrap_or(present)
             }
             None => sides.into_iter().min().unwrap_or_default(),

@@ -24,6 +24,7 @@ pub mod series;
 pub mod session;
 pub mod sql;
 pub mod template;
+mod tokens;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -13,7 +13,7 @@ use std::{
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::{
     common::{
-        Column, DFSchemaRef, Result,
+        Column, DFSchemaRef, Result, ScalarValue,
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     datasource::provider_as_source,
@@ -353,7 +353,14 @@ impl Cutter<'_> {
                 "count, sum, avg, min, max, count(DISTINCT …), approx_percentile_cont, approx_distinct, bool_and, bool_or, max_by, min_by and increase are"
             }
         };
-        if !ALLOWED.contains(&name) {
+        if name == "approx_percentile_cont" && !params.args.get(1).is_some_and(is_fraction) && params.order_by.is_empty() {
+            self.problem(
+                "aggregate",
+                self.place(written),
+                "the second argument of approx_percentile_cont is a fraction from 0 to 1, written as a number",
+                "approx_percentile_cont(duration_ms, 0.95)",
+            );
+        } else if !ALLOWED.contains(&name) {
             self.problem(
                 "aggregate",
                 self.place(written),
@@ -372,7 +379,11 @@ impl Cutter<'_> {
                 "aggregate",
                 self.place(written),
                 format!("ORDER BY inside `{name}` means nothing here: events have no order that survives merging"),
-                "leave the ORDER BY out",
+                if name == "approx_percentile_cont" {
+                    "approx_percentile_cont(duration_ms, 0.95), without WITHIN GROUP"
+                } else {
+                    "leave the ORDER BY out"
+                },
             );
         }
     }
@@ -462,6 +473,13 @@ pub fn scans(plan: &LogicalPlan) -> BTreeSet<String> {
     });
     debug_assert!(outcome.is_ok(), "a walk that refuses nothing");
     found
+}
+
+/// True of a number from 0 to 1 that stands there as such.
+fn is_fraction(expr: &Expr) -> bool {
+    let Expr::Literal(value, _) = expr else { return false };
+    let value = value.cast_to(&arrow::datatypes::DataType::Float64);
+    matches!(value, Ok(ScalarValue::Float64(Some(p))) if (0.0..=1.0).contains(&p))
 }
 
 fn mentions_window(expr: &Expr) -> bool {

@@ -7,7 +7,7 @@ use datafusion::common::{DataFusionError, Location};
 use super::{
     catalog::Catalog,
     diagnostics::{Diagnostic, Source, did_you_mean},
-    sql,
+    history, sql,
 };
 
 /// What DataFusion puts before its messages.
@@ -40,14 +40,24 @@ const USUAL: [&str; 17] = [
     "nullif",
 ];
 
+/// What the parser calls a recursion limit.
+pub const TOO_DEEP: &str = "parentheses are nested too deeply";
+
 /// What the planner says of one expression, without what stands around it.
 pub fn short(error: &DataFusionError) -> String {
-    let message = error.strip_backtrace();
+    said(&error.strip_backtrace())
+}
+
+/// The same of a message.
+pub fn said(message: &str) -> String {
     let message = message.lines().next().unwrap_or_default();
     let message = PREFIXES.iter().fold(message, |text, prefix| text.trim_start_matches(prefix));
     let message = message.split("ParserError(\"").last().unwrap_or(message);
-    let message = message.split(" at Line:").next().unwrap_or(message);
-    message.split(" Valid fields are").next().unwrap_or(message).to_owned()
+    let message = message.split(" at Line:").next().unwrap_or(message).trim_start_matches("sql parser error: ");
+    if message.to_lowercase().replace(' ', "").contains("recursionlimitexceeded") {
+        return TOO_DEEP.to_owned();
+    }
+    message.split(" Valid fields are").next().unwrap_or(message).trim_end_matches('.').to_owned()
 }
 
 /// A planning error as a finding.
@@ -55,6 +65,9 @@ pub fn problem(error: &DataFusionError, source: &Arc<Source>, sql_start: usize, 
     let text = error.strip_backtrace();
     let text = PREFIXES.iter().fold(text.as_str(), |text, prefix| text.trim_start_matches(prefix));
     let message = text.split("Valid fields are").next().unwrap_or(text).lines().next().unwrap_or_default();
+    // What a function says of its arguments comes wrapped twice.
+    let message = message.rsplit("Error during planning: ").next().unwrap_or(message);
+    let message = message.split(" No function matches").next().unwrap_or(message);
     let message = message.trim_end().trim_end_matches('.').replace("datafusion.public.", "");
     // A name in quotes or backticks that stands in the SQL is the best place there is.
     let named = message.split(['`', '\'', '"']).nth(1).and_then(|name| name.rsplit('.').next());
@@ -75,18 +88,30 @@ pub fn problem(error: &DataFusionError, source: &Arc<Source>, sql_start: usize, 
     let columns = catalog.tables.values().flat_map(|table| table.columns.iter().map(|column| column.name.as_str()));
     let names = columns.chain(catalog.tables.keys().map(String::as_str));
     let (code, hint) = if let Some(wrong) = between(&message, "Invalid function '", "'") {
-        ("plan", did_you_mean(wrong, USUAL))
+        let hint = match history::FUNCTIONS.iter().find(|name| wrong.eq_ignore_ascii_case(name)) {
+            Some(name) => format!("{name} belongs into `history:` of the header"),
+            None => did_you_mean(wrong, USUAL),
+        };
+        ("plan", hint)
+    } else if message.contains("is not the event time of") {
+        let right = message.rsplit('`').nth(1).unwrap_or_default();
+        ("plan", format!("write {right}"))
     } else if let Some(wrong) = between(&message, "table '", "' not found") {
         ("plan", did_you_mean(wrong, catalog.references.keys().map(String::as_str)))
     } else {
-        let hint = if said.is_empty() {
+        // DataFusion's own guess, where it has one: `'"table".column'`.
+        let guess = message.split(" Did you mean '").nth(1).and_then(|guess| guess.split("'?").next());
+        let guess = guess.map(|guess| guess.rsplit('.').next().unwrap_or(guess).trim_matches('"').to_owned());
+        let hint = if let Some(guess) = guess {
+            format!("did you mean `{guess}`?")
+        } else if said.is_empty() {
             named.map(|named| did_you_mean(named, names)).unwrap_or_default()
         } else {
             said.join("; ")
         };
         let code = match &message {
             message if message.contains("No field named") => "unknown-column",
-            message if message.contains("no table") => "unknown-table",
+            message if message.contains("no table") || message.contains("no rule") => "unknown-table",
             _ => "plan",
         };
         (code, hint)

@@ -12,11 +12,14 @@ use arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 use datafusion::{
-    common::{DataFusionError, Result, exec_err},
+    common::{
+        DataFusionError, Result, exec_err,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     execution::session_state::SessionState,
     logical_expr::{
-        Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
-        function::{AccumulatorArgs, StateFieldsArgs},
+        Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, Expr, ExprSchemable, GroupsAccumulator, LogicalPlan,
+        Signature, Volatility, function::{AccumulatorArgs, StateFieldsArgs},
     },
     sql::sqlparser::{dialect::GenericDialect, parser::Parser},
 };
@@ -210,6 +213,24 @@ fn json(value: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| DataFusionError::Execution(error.to_string()))
 }
 
+/// True where what filters the aggregates is true or false.
+fn is_condition(plan: &LogicalPlan) -> bool {
+    let mut condition = true;
+    let outcome = plan.apply(|node| {
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            for expr in &aggregate.aggr_expr {
+                if let Expr::AggregateFunction(call) = expr
+                    && let Some(filter) = &call.params.filter
+                {
+                    condition &= filter.get_type(aggregate.input.schema()).is_ok_and(|kind| kind == DataType::Boolean);
+                }
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    outcome.is_ok() && condition
+}
+
 /// Plans what `diagnose` asks for: a fold beside the rule's first one, with the same filter and the series' keys.
 pub fn diagnosis(
     header: &Header,
@@ -273,11 +294,17 @@ pub fn diagnosis(
         .with_recursion_limit(60)
         .try_with_sql(&sql)
         .and_then(|mut parser| parser.parse_statement())
-        .map_err(|error| wrong(place, error.to_string(), columns()))?;
+        .map_err(|error| wrong(place, planner::said(&error.to_string()), columns()))?;
     let statement = datafusion::sql::parser::Statement::Statement(Box::new(statement));
     let logical = futures::executor::block_on(state.statement_to_plan(statement)).map_err(|error| failed(&error))?;
-    if let Some(problem) = check::refused(&logical, source, 0).into_iter().next() {
+    if let Some(problem) = check::refused(&logical, &|_| false, source, 0).into_iter().next() {
         return Err(wrong(place, problem.message, problem.hint));
+    }
+    if let Some(predicate) = &asked.offending
+        && !is_condition(&logical)
+    {
+        let message = format!("`{}` is not true or false", predicate.sql);
+        return Err(wrong(place, message, "write a comparison, such as status_code >= 500".into()));
     }
     let optimised = state.optimize(&logical).map_err(|error| failed(&error))?;
     let planned = plan::cut(optimised, source, 0)

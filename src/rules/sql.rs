@@ -24,6 +24,8 @@ use super::{
     catalog::OF_RULE,
     diagnostics::{Diagnostic, Source, offset, word_at},
     functions::WINDOW_AT,
+    planner::TOO_DEEP,
+    tokens::{CHAIN_MAX, long_chain},
 };
 use crate::{panes::Hop, time};
 
@@ -81,6 +83,10 @@ pub fn parse(source: &Arc<Source>, sql_start: usize) -> Result<Parsed, Vec<Diagn
             None => (message, source.text.trim_end().len()),
         };
         let message = message.trim_start_matches("sql parser error: ").to_owned();
+        if message.contains("recursion limit exceeded") {
+            let hint = "name parts of it in an inner query";
+            return one("broken-sql", word_at(&source.text, at), TOO_DEEP.to_owned(), hint);
+        }
         one("broken-sql", word_at(&source.text, at), message, "")
     };
     let tokens = Tokenizer::new(&dialect, &text).tokenize_with_location().map_err(|error| broken(error.to_string()))?;
@@ -92,6 +98,12 @@ pub fn parse(source: &Arc<Source>, sql_start: usize) -> Result<Parsed, Vec<Diagn
             format!("the SQL has {count} tokens; a rule has at most {TOKENS_MAX}"),
             "join to a reference table instead of listing values",
         ));
+    }
+    if let Some(at) = long_chain(&tokens) {
+        let place = offset(&source.text, usize::try_from(at.line).unwrap_or(1), usize::try_from(at.column).unwrap_or(1));
+        let message = format!("an expression of more than {CHAIN_MAX} operators in a row");
+        let hint = "join to a reference table instead of listing values, or name parts of it in an inner query";
+        return Err(one("too-large", word_at(&source.text, place), message, hint));
     }
     let mut statements = Parser::new(&dialect)
         .with_recursion_limit(60)
@@ -141,10 +153,12 @@ pub fn parse(source: &Arc<Source>, sql_start: usize) -> Result<Parsed, Vec<Diagn
     keep_ratios(&mut query);
     walk.query(&mut query, &BTreeMap::new());
     if walk.problems.is_empty() && walk.hops.is_empty() {
+        let from = source.text[sql_start..].to_uppercase().find("FROM ").map(|at| sql_start + at + 5);
+        let place = from.map_or_else(|| source.first_word(sql_start), |at| word_at(&source.text, at));
         walk.problems.push(Diagnostic::error(
             "no-window",
             source,
-            sql_start..sql_start,
+            place,
             "the rule reads no window",
             "FROM hop(table, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')",
         ));

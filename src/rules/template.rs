@@ -55,7 +55,11 @@ pub fn check(header: &Header, output: &Output, source: &Arc<Source>) -> Vec<Diag
             && error.kind() != ErrorKind::UndefinedError
             && error.kind() != ErrorKind::SyntaxError
         {
-            let what = error.detail().map_or_else(|| error.to_string(), str::to_owned);
+            let what = if error.kind() == ErrorKind::OutOfFuel {
+                "it does too much; leave loops out".to_owned()
+            } else {
+                short(&error)
+            };
             found.push(Diagnostic::error(
                 "template",
                 source,
@@ -88,12 +92,20 @@ pub fn check(header: &Header, output: &Output, source: &Arc<Source>) -> Vec<Diag
                 "template",
                 source,
                 place,
-                format!("the {field} is no template: {error}"),
+                format!("the {field} is no template: {}", short(&error)),
                 "{{ column }} puts a column in, {{ value | percent }} a share",
             )),
         }
     }
     found
+}
+
+/// What the engine says, without what it says of itself.
+fn short(error: &Error) -> String {
+    error.detail().map_or_else(
+        || error.to_string().split(" (in ").next().unwrap_or_default().to_owned(),
+        str::to_owned,
+    )
 }
 
 /// Renders one text; a mistake shows in the text rather than stopping an alert.

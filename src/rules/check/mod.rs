@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use super::{
     Output,
     diagnostics::{Diagnostic, Source, did_you_mean},
-    header::Header,
+    header::{Header, Silence},
     levels::{Bands, Level},
     plan::Cut,
     rest, sql as parsed_sql,
@@ -23,7 +23,7 @@ mod suppress;
 use self::personal::masked;
 
 pub use self::{
-    sql::{forbidden, refused, slides, unused},
+    sql::{forbidden, numbers, refused, slides, unused},
     suppress::suppress,
 };
 
@@ -61,6 +61,10 @@ pub fn of_sql(
     found.extend(sql::reports(cut, source, sql_start));
     found
 }
+
+/// Names that readings and breach events use themselves.
+const RESERVED: [&str; 9] =
+    ["level", "state", "rule", "title", "unit", "limit", "since", "previous_level", "unjudged"];
 
 /// Says which output column is what.
 pub fn output(
@@ -122,7 +126,15 @@ pub fn output(
             keys
         }
         None => match group_keys(logical) {
-            Some(keys) => keys,
+            Some(keys) => {
+                if let Some(hidden) = &keys.hidden {
+                    let place = find(source, sql_start, hidden);
+                    let message = format!("the query groups by `{hidden}`, which is no output column: series would look alike");
+                    let hint = format!("SELECT {hidden} too, or group by what is selected");
+                    problems.push(Diagnostic::error("no-key", source, place, message, hint));
+                }
+                keys.columns
+            }
             None => {
                 problems.push(Diagnostic::error(
                     "no-key",
@@ -140,6 +152,14 @@ pub fn output(
         let kind = |at: &usize| schema.field(*at).data_type();
         let others: Vec<usize> = (0..names.len()).filter(|at| *at != value && !keys.contains(at)).collect();
         let samples = others.iter().copied().find(|at| names[*at] == "samples" && kind(at).is_numeric());
+        for name in names.iter().filter(|name| RESERVED.contains(&name.as_str())) {
+            let message = format!("`{name}` is what every reading has by itself: nobody sees a column of that name");
+            let place = find(source, sql_start, &format!("AS {name}"));
+            problems.push(Diagnostic::error("reserved", source, place, message, "give the column another name"));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         let text = |at: &usize| {
             matches!(
                 kind(at),
@@ -157,8 +177,16 @@ pub fn output(
     Err(problems)
 }
 
+/// What the outermost GROUP BY says of the series.
+struct GroupKeys {
+    /// The output columns that it groups by.
+    columns: Vec<usize>,
+    /// What it groups by and does not show.
+    hidden: Option<String>,
+}
+
 /// The output columns that are the outermost GROUP BY; `None` where there is none to be found.
-fn group_keys(logical: &LogicalPlan) -> Option<Vec<usize>> {
+fn group_keys(logical: &LogicalPlan) -> Option<GroupKeys> {
     let mut traced: Vec<(usize, Expr)> = logical.schema().columns().into_iter().map(Expr::Column).enumerate().collect();
     let mut plan = logical;
     loop {
@@ -188,11 +216,10 @@ fn group_keys(logical: &LogicalPlan) -> Option<Vec<usize>> {
             LogicalPlan::Limit(limit) => plan = &limit.input,
             LogicalPlan::Window(window) => plan = &window.input,
             LogicalPlan::Distinct(_) => {
-                return Some(
-                    (0..logical.schema().fields().len())
-                        .filter(|at| logical.schema().field(*at).name() != "value")
-                        .collect(),
-                );
+                let columns = (0..logical.schema().fields().len())
+                    .filter(|at| logical.schema().field(*at).name() != "value")
+                    .collect();
+                return Some(GroupKeys { columns, hidden: None });
             }
             LogicalPlan::Aggregate(aggregate) => {
                 let groups: Vec<Expr> = aggregate.group_expr.iter().map(|expr| expr.clone().unalias()).collect();
@@ -200,7 +227,21 @@ fn group_keys(logical: &LogicalPlan) -> Option<Vec<usize>> {
                     Expr::Column(column) => aggregate.schema.index_of_column(column).is_ok_and(|at| at < groups.len()),
                     other => groups.contains(other),
                 };
-                return Some(traced.iter().filter(|(_, expr)| is_group(expr)).map(|(at, _)| *at).collect());
+                let columns = traced.iter().filter(|(_, expr)| is_group(expr)).map(|(at, _)| *at).collect();
+                let stands = |at: usize, group: &Expr| {
+                    traced.iter().any(|(_, expr)| match expr {
+                        Expr::Column(column) => aggregate.schema.index_of_column(column).is_ok_and(|of| of == at),
+                        other => other == group,
+                    })
+                };
+                let hidden = groups.iter().enumerate().find(|(at, group)| {
+                    !matches!(group, Expr::Literal(..)) && !stands(*at, group)
+                });
+                let name = |group: &Expr| match group {
+                    Expr::Column(column) => column.name.clone(),
+                    other => other.to_string(),
+                };
+                return Some(GroupKeys { columns, hidden: hidden.map(|(_, group)| name(group)) });
             }
             _ => return None,
         }
@@ -250,6 +291,11 @@ pub fn levels(
         found.push(Diagnostic::warning("bands-overlap", source, place, message, hint));
     }
     found.extend(units(header, bands, source));
+    if header.no_data.forget_ms < header.no_data.after_ms && header.no_data.silence != Silence::Hold {
+        let place = source.text.find("no_data:").map_or(0..0, |at| at..at + 8);
+        let message = "a silent series is forgotten before its silence counts";
+        found.push(Diagnostic::warning("forget-first", source, place, message, "let forget be longer than after"));
+    }
     let (low, high) = bands.open_ends();
     if let (true, Some(predicate)) = (low || high, header.levels.values().next()) {
         let side = if low { "small" } else { "large" };
@@ -263,7 +309,9 @@ pub fn levels(
     }
     let size = parsed.hops.iter().map(|(_, hop)| hop.size_ms).max().unwrap_or(0);
     for (level, ms) in &header.for_ms {
-        let zero = header.levels.get(level).is_some_and(|predicate| predicate.sql.replace(' ', "") == "value>0");
+        let none = ["value>0", "value>=1", "0<value", "1<=value", "value<>0", "value!=0"];
+        let zero =
+            header.levels.get(level).is_some_and(|predicate| none.contains(&predicate.sql.replace(' ', "").as_str()));
         if zero && *ms >= size {
             found.push(Diagnostic::warning("for-mutes", source, header.levels[level].span.clone(), format!("{} allows no error at all, but `for` ({}) is no shorter than the window ({}): a single error would never show", level.name(), time::span(*ms), time::span(size)), "for: 0s"));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::{
     common::{Column, DFSchemaRef},
-    logical_expr::{Expr, LogicalPlan},
+    logical_expr::{Expr, JoinType, LogicalPlan},
 };
 
 use super::{
@@ -77,7 +77,16 @@ fn personal(plan: &LogicalPlan, cut: &Cut) -> Vec<Option<String>> {
         }
         _ => {
             let mut shown: Vec<Option<String>> = match plan {
-                LogicalPlan::Union(_) => below.first().map(|(_, shown)| shown.clone()).unwrap_or_default(),
+                // A union shows what any of its inputs shows.
+                LogicalPlan::Union(_) => (0..plan.schema().fields().len())
+                    .map(|at| below.iter().find_map(|(_, shown)| shown.get(at).cloned().flatten()))
+                    .collect(),
+                // These have the columns of their right side alone.
+                LogicalPlan::Join(join)
+                    if matches!(join.join_type, JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark) =>
+                {
+                    below.last().map(|(_, shown)| shown.clone()).unwrap_or_default()
+                }
                 _ => below.iter().flat_map(|(_, shown)| shown.clone()).collect(),
             };
             // Semi joins have the columns of one side alone; whoever comes from the other shows nothing.

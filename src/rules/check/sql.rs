@@ -7,8 +7,8 @@ use std::{
 
 use datafusion::{
     common::{
-        ScalarValue,
-        tree_node::{TreeNode, TreeNodeRecursion},
+        Column, DFSchema, ScalarValue,
+        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     logical_expr::{Expr, ExprSchemable, JoinType, LogicalPlan, Operator},
 };
@@ -16,9 +16,10 @@ use datafusion::{
 use super::{
     super::{
         Files, Output, Rule,
-        diagnostics::{Diagnostic, Source, did_you_mean},
+        diagnostics::{Diagnostic, Severity, Source, did_you_mean},
         functions::WINDOW_AT,
         plan::{Cut, reads_window},
+        session::as_hop,
         sql,
     },
     find,
@@ -64,7 +65,7 @@ pub(super) fn divisions(logical: &LogicalPlan, source: &Arc<Source>, sql_start: 
             "integer-division",
             source,
             place,
-            "a whole number divided by a whole number is cut to a whole number: 999 / 1000 is 0",
+            INTEGER_DIVISION,
             "ratio(a, b) is a double, NULL where b is 0, and keeps both as measures",
         )
     })
@@ -134,29 +135,19 @@ pub(super) fn having(parsed: &sql::Parsed, source: &Arc<Source>, sql_start: usiz
 /// Divisions of doubles whose divisor may be 0: infinite, or no number at all, which compares as greater than any.
 pub(super) fn divisors(logical: &LogicalPlan, source: &Arc<Source>, sql_start: usize) -> Option<Diagnostic> {
     let mut found: Option<String> = None;
-    let constant = |expr: &Expr| -> bool {
-        let bare = expr.clone().unalias_nested().data;
-        match &bare {
-            Expr::Literal(value, _) => !is_zero(value),
-            Expr::Cast(cast) => matches!(cast.expr.as_ref(), Expr::Literal(value, _) if !is_zero(value)),
-            Expr::ScalarFunction(call) => matches!(call.name(), "nullif" | "greatest" | "exp"),
-            _ => false,
-        }
-    };
     each_expression(logical, |_, expr| {
         if let Expr::BinaryExpr(division) = expr
             && matches!(division.op, Operator::Divide | Operator::Modulo)
-            && !constant(&division.right)
+            && !never_zero(&division.right)
         {
-            found.get_or_insert_with(|| division.right.to_string());
+            found.get_or_insert_with(|| zero_divisor(&division.right));
         }
     });
-    let divisor = found?;
-    let place = find(source, sql_start, " / ");
-    let place = if source.text[place.clone()] == *" / " { place.start + 1..place.end - 1 } else { place };
-    let name = divisor.rsplit('.').next().unwrap_or(&divisor).to_owned();
-    let message = format!("`{name}` may be 0, as on thin traffic, and then the quotient is no number");
-    let hint = "ratio(a, b) is NULL where b is 0, which is unjudged; or divide by nullif(b, 0)";
+    let message = found?;
+    let sign = [" / ", " % ", "/", "%"].into_iter().find(|sign| source.text[sql_start..].contains(sign)).unwrap_or("/");
+    let place = find(source, sql_start, sign);
+    let place = if sign.len() == 3 { place.start + 1..place.end - 1 } else { place };
+    let hint = ZERO_HINT;
     Some(Diagnostic::warning("division-by-zero", source, place, message, hint))
 }
 
@@ -362,16 +353,49 @@ const FUNCTIONS: [&str; 76] = [
 ];
 
 /// What no rule may do: operations and functions that are not known to be bounded, and joins that multiply.
-pub fn refused(logical: &LogicalPlan, source: &Arc<Source>, sql_start: usize) -> Vec<Diagnostic> {
+pub fn refused(
+    logical: &LogicalPlan,
+    references: &dyn Fn(&str) -> bool,
+    source: &Arc<Source>,
+    sql_start: usize,
+) -> Vec<Diagnostic> {
     let mut found: BTreeMap<String, Diagnostic> = BTreeMap::new();
+    if many_nodes(logical) {
+        let message = format!("the query has more than {NODES_MAX} parts: each query in WITH counts wherever it is read");
+        let hint = "let each query read those before it once";
+        return vec![Diagnostic::error("too-large", source, source.first_word(sql_start), message, hint)];
+    }
     let outcome = logical.apply_with_subqueries(|node| {
         if let Some((what, place, hint)) = operation(node) {
             let place = find(source, sql_start, place);
-            let message = format!("{what} is not allowed in a rule");
+            let are = if what.contains(',') { "are" } else { "is" };
+            let message = format!("{what} {are} not allowed in a rule");
             found.entry(what.to_owned()).or_insert_with(|| Diagnostic::error("not-allowed", source, place, message, hint));
+        }
+        if let LogicalPlan::TableScan(scan) = node
+            && as_hop(&scan.source).is_none()
+            && !references(scan.table_name.table())
+        {
+            let place = find(source, sql_start, "generate_series");
+            let message = "a table that is neither a window nor a reference table is not allowed in a rule";
+            let hint = "FROM hop(…), or a reference table of sql/reference";
+            found.entry("table".into()).or_insert_with(|| Diagnostic::error("not-allowed", source, place, message, hint));
         }
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
+                if let Expr::AggregateFunction(call) = expr
+                    && call.params.distinct
+                    && (call.func.name() != "count" || call.params.args.len() > 1)
+                {
+                    let name = call.func.name().to_owned();
+                    let place = find(source, sql_start, &name);
+                    let (message, hint) = if name == "count" {
+                        ("`count(DISTINCT …)` takes one column".to_owned(), "count(DISTINCT concat_ws('/', a, b))")
+                    } else {
+                        (format!("`{name}(DISTINCT …)` is not supported"), "group by it in an inner query first; count(DISTINCT …) is exact")
+                    };
+                    found.entry(name).or_insert_with(|| Diagnostic::error("aggregate", source, place, message, hint));
+                }
                 if let Expr::ScalarFunction(call) = expr
                     && !FUNCTIONS.contains(&call.name())
                 {
@@ -389,6 +413,64 @@ pub fn refused(logical: &LogicalPlan, source: &Arc<Source>, sql_start: usize) ->
     });
     debug_assert!(outcome.is_ok(), "a walk that refuses nothing");
     found.into_values().collect()
+}
+
+/// More parts than this and planning takes longer than anybody waits.
+const NODES_MAX: usize = 1_000;
+
+/// True where a plan has too many nodes; looks at no more than it takes to know.
+fn many_nodes(plan: &LogicalPlan) -> bool {
+    let mut seen = 0;
+    let outcome = plan.apply_with_subqueries(|_| {
+        seen += 1;
+        Ok(if seen > NODES_MAX { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    outcome.is_err() || seen > NODES_MAX
+}
+
+/// What is wrong with the numbers of an expression of the header.
+pub fn numbers(expr: &Expr, schema: &DFSchema) -> Option<(Severity, &'static str, String, &'static str)> {
+    let whole = |side: &Expr| side.get_type(schema).is_ok_and(|kind| kind.is_integer());
+    let mut found = None;
+    let outcome = expr.apply(|expr| {
+        if let Expr::BinaryExpr(division) = expr
+            && matches!(division.op, Operator::Divide | Operator::Modulo)
+        {
+            if division.op == Operator::Divide && whole(&division.left) && whole(&division.right) {
+                found = Some((Severity::Error, "integer-division", INTEGER_DIVISION.to_owned(), "ratio(a, b) is a double, NULL where b is 0"));
+            } else if !never_zero(&division.right) && found.is_none() {
+                let message = zero_divisor(&division.right);
+                found = Some((Severity::Warning, "division-by-zero", message, ZERO_HINT));
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(outcome.is_ok(), "a walk that refuses nothing");
+    found
+}
+
+const INTEGER_DIVISION: &str = "a whole number divided by a whole number is cut to a whole number: 999 / 1000 is 0";
+const ZERO_HINT: &str = "ratio(a, b) is NULL where b is 0, which is unjudged; or divide by nullif(b, 0)";
+
+fn zero_divisor(divisor: &Expr) -> String {
+    // Columns by their own names, without their tables.
+    let bare = divisor.clone().transform(|expr| {
+        Ok(match expr {
+            Expr::Column(column) => Transformed::yes(Expr::Column(Column::from_name(column.name))),
+            other => Transformed::no(other),
+        })
+    });
+    let name = bare.map_or_else(|_| divisor.to_string(), |bare| bare.data.to_string());
+    format!("`{name}` may be 0, as on thin traffic, and then the quotient is no number")
+}
+
+fn never_zero(expr: &Expr) -> bool {
+    match &expr.clone().unalias_nested().data {
+        Expr::Literal(value, _) => !is_zero(value),
+        Expr::Cast(cast) => matches!(cast.expr.as_ref(), Expr::Literal(value, _) if !is_zero(value)),
+        Expr::ScalarFunction(call) => matches!(call.name(), "nullif" | "greatest" | "exp"),
+        _ => false,
+    }
 }
 
 /// A function that an expression of the header calls and may not.
@@ -422,6 +504,11 @@ fn operation(node: &LogicalPlan) -> Option<(&'static str, &'static str, &'static
         LogicalPlan::RecursiveQuery(_) => Some(("a recursive query", "WITH", "write it without RECURSIVE")),
         LogicalPlan::Unnest(_) => Some(("unnest", "unnest", "aggregate the window's events")),
         LogicalPlan::Values(_) => Some(("VALUES", "VALUES", "put small facts into a reference table")),
+        LogicalPlan::Aggregate(aggregate)
+            if aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) =>
+        {
+            Some(("GROUPING SETS, CUBE and ROLLUP", "GROUP BY", "write a rule for each grouping"))
+        }
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::Window(_)

@@ -36,6 +36,13 @@ pub fn suppress(problems: &mut Vec<Diagnostic>, files: &[Arc<Source>]) {
                     && problem.code == allow.code
                     && problem.source.path == source.path
             };
+            let is_error = |problem: &&Diagnostic| {
+                problem.severity == Severity::Error && problem.code == allow.code && problem.source.path == source.path
+            };
+            if problems.iter().any(|problem| is_error(&problem)) {
+                // The error says it all: errors cannot be allowed.
+                continue;
+            }
             let before = problems.len();
             if allow.reason {
                 problems.retain(|problem| !matches(problem));
@@ -45,7 +52,8 @@ pub fn suppress(problems: &mut Vec<Diagnostic>, files: &[Arc<Source>]) {
                 let hint = format!("{MARK}{}) and why it is right here", allow.code);
                 problems.push(Diagnostic::warning("allow-reason", source, allow.span, message, hint));
             } else if problems.len() == before {
-                let codes: BTreeSet<&str> = problems.iter().map(|problem| problem.code).collect();
+                let own = problems.iter().filter(|problem| problem.source.path == source.path);
+                let codes: BTreeSet<&str> = own.map(|problem| problem.code).filter(|code| *code != allow.code).collect();
                 let near = super::super::diagnostics::did_you_mean(&allow.code, codes);
                 let hint = if near.is_empty() { "remove it".to_owned() } else { near };
                 let message = format!("there is no warning `{}` here to allow", allow.code);

@@ -1,0 +1,12 @@
+/*
+name: aggregate_in_a_level
+title: A level that aggregates
+tier: network
+unit: count
+owner: platform
+levels: {warning: value > avg(value)}
+annotations: {summary: "{{ service }}: {{ value }}", runbook_url: "https://runbooks.example/x"}
+*/
+SELECT service, count(*) AS value
+FROM hop(requests, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')
+GROUP BY service

@@ -1,0 +1,13 @@
+/*
+name: function_in_judge_when
+title: Judged by the clock
+tier: network
+unit: count
+owner: platform
+judge_when: "now() > to_timestamp(0)"
+levels: {warning: value > 100}
+annotations: {summary: "{{ service }}: {{ value }}", runbook_url: "https://runbooks.example/x"}
+*/
+SELECT service, count(*) AS value
+FROM hop(requests, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')
+GROUP BY service

@@ -1,0 +1,15 @@
+/*
+name: history_name_twice
+title: Two columns of one name
+tier: network
+unit: count
+owner: platform
+history:
+  earlier: ago(value, INTERVAL '1 minute')
+  earlier: ago(value, INTERVAL '2 minutes')
+levels: {warning: value > 100}
+annotations: {summary: "{{ service }}: {{ value }}", runbook_url: "https://runbooks.example/x"}
+*/
+SELECT service, count(*) AS value
+FROM hop(requests, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')
+GROUP BY service

@@ -1,0 +1,14 @@
+/*
+name: history_no_condition
+title: A number where a condition belongs
+tier: network
+unit: count
+owner: platform
+history:
+  again: recurs(value, 3, 12)
+levels: {warning: value > 100}
+annotations: {summary: "{{ service }}: {{ value }}", runbook_url: "https://runbooks.example/x"}
+*/
+SELECT service, count(*) AS value
+FROM hop(requests, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')
+GROUP BY service

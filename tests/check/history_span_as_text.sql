@@ -1,0 +1,14 @@
+/*
+name: history_span_as_text
+title: A span without INTERVAL
+tier: network
+unit: count
+owner: platform
+history:
+  climbing: growing(value, '10 minutes')
+levels: {warning: value > 100}
+annotations: {summary: "{{ service }}: {{ value }}", runbook_url: "https://runbooks.example/x"}
+*/
+SELECT service, count(*) AS value
+FROM hop(requests, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')
+GROUP BY service

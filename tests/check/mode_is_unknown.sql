@@ -1,0 +1,13 @@
+/*
+name: mode_is_unknown
+title: A mode that is none
+tier: network
+unit: count
+owner: platform
+mode: silent
+levels: {warning: value > 100}
+annotations: {summary: "{{ service }}: {{ value }}", runbook_url: "https://runbooks.example/x"}
+*/
+SELECT service, count(*) AS value
+FROM hop(requests, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')
+GROUP BY service

@@ -1,0 +1,11 @@
+/*
+name: people_are_missing
+title: A rule that nobody owns
+tier: network
+unit: count
+levels: {warning: value > 100}
+annotations: {summary: "{{ service }}: {{ value }}", runbook_url: "https://runbooks.example/x"}
+*/
+SELECT service, count(*) AS value
+FROM hop(requests, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')
+GROUP BY service

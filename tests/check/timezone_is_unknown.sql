@@ -1,0 +1,15 @@
+/*
+name: timezone_is_unknown
+title: A time zone that is misspelt
+tier: network
+unit: count
+owner: platform
+timezone: Europe/Berln
+history:
+  usual: expected(value)
+levels: {warning: value > 100}
+annotations: {summary: "{{ service }}: {{ value }}", runbook_url: "https://runbooks.example/x"}
+*/
+SELECT service, count(*) AS value
+FROM hop(requests, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')
+GROUP BY service

@@ -1,0 +1,16 @@
+/*
+name: silence_is_critical
+title: Silence is the worst
+tier: network
+unit: ms
+owner: platform
+no_data: {as: critical, after: 20s}
+levels: {warning: value > 100, critical: value > 200}
+annotations:
+  summary: "{{ service }}: {{ value }}"
+  runbook_url: https://runbooks.example/silence-is-critical
+*/
+SELECT service,
+       max(duration_ms) AS value
+FROM tumble(requests, event_time, INTERVAL '10 seconds')
+GROUP BY service
