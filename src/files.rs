@@ -96,7 +96,7 @@ pub fn read_some(rules: &[PathBuf], tables: &Path, references: &Path) -> Result<
 }
 
 /// What lies beside a rule and is not known yet: the defaults of the folders above it, and what it has learnt.
-fn beside(rule: &Source, known: &[Arc<Source>]) -> Result<Vec<Arc<Source>>, FilesError> {
+pub fn beside(rule: &Source, known: &[Arc<Source>]) -> Result<Vec<Arc<Source>>, FilesError> {
     let path = Path::new(&rule.path);
     let defaults = path.ancestors().skip(1).map(|folder| folder.join(defaults::FILE));
     let learnt = PathBuf::from(format!("{}{}", rule.path.trim_end_matches(".sql"), history::LEARNT));
@@ -164,3 +164,6 @@ pub fn commit(path: &Path) -> Option<String> {
     };
     Some(commit.trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ pub mod store;
 pub mod pipeline;
 
 pub mod backtest;
+pub mod catalogue;
 pub mod cli;
 pub mod config;
 pub mod demo;
@@ -29,4 +30,5 @@ pub mod explore;
 pub mod files;
 pub mod plot;
 pub mod rule_test;
+pub mod scaffold;
 pub mod telemetry;

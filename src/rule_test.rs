@@ -47,6 +47,12 @@ pub struct Outcome {
 /// A text beside a test file, such as rows in CSV.
 pub type ReadBeside<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 
+/// The names of the cases of a test file, in their order; what is wrong with it where it cannot be read.
+pub fn names(source: &Arc<Source>) -> Result<Vec<String>, String> {
+    let test = file::parse(source).map_err(|wrong| format!("{}:{}: {}", source.path, wrong.line, wrong.message))?;
+    Ok(test.tests.into_iter().map(|case| case.name).collect())
+}
+
 /// Runs all cases of a test file against `files`, of which only the rule under test and those it reads are used.
 /// `read` reads a file that lies beside the test file.
 pub fn run(source: &Arc<Source>, files: &Files, read: ReadBeside<'_>) -> Vec<Outcome> {

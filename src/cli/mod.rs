@@ -5,9 +5,11 @@ mod backtest;
 mod check;
 mod config;
 mod demo;
+mod docs;
 mod explain;
 mod generate;
 mod migrate;
+mod new;
 mod run;
 mod sql;
 mod test;
@@ -67,6 +69,10 @@ enum Command {
     Test(test::Test),
     /// Shows what a rule does: its folds, what is shared, what runs per window
     Explain(explain::Explain),
+    /// Begins a rule: writes it and its test, from a table and a few answers
+    New(Box<new::New>),
+    /// Writes a readable catalogue of the rules: an index, and a page for each
+    Docs(docs::Docs),
     /// Plays events from files through rules: what they would have said
     Backtest(backtest::Backtest),
     /// Writes made-up events of all tables to files, healthy or with an incident
@@ -123,6 +129,8 @@ fn run(command: Command, config: Config) -> Outcome {
         Command::Generate(command) => command.run(),
         Command::Check(command) => command.run(&config),
         Command::Explain(command) => command.run(&config),
+        Command::Docs(command) => command.run(&config),
+        Command::New(command) => command.run(&config),
         Command::Backtest(command) => command.run(&config),
         Command::Config(command) => command.run(&config),
     }

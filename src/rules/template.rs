@@ -114,6 +114,20 @@ pub fn render(text: &str, values: &serde_json::Value) -> String {
     rendered.unwrap_or_else(|reason| format!("{text} ({reason})"))
 }
 
+/// A text with the names of its columns in their places, each as `mark` shows it: what an alert looks like, without one.
+/// `None` where the text computes with its columns.
+pub fn outline(text: &str, header: &Header, output: &Output, mark: fn(&str) -> String) -> Option<String> {
+    let mut environment = environment();
+    environment.add_filter("percent", |value: Value| format!("{value}%"));
+    environment.add_filter("round", |value: Value, _: Option<u32>| value);
+    let columns = output.schema.fields().iter().map(|field| field.name().as_str()).chain(OTHERS);
+    let mut names: serde_json::Map<_, _> = columns.map(|name| (name.to_owned(), mark(name).into())).collect();
+    for (name, known) in [("rule", &header.name), ("title", &header.title), ("unit", &header.unit)] {
+        names.insert(name.to_owned(), known.as_str().into());
+    }
+    environment.render_str(text, Value::from(minijinja::value::Serde(&names))).ok()
+}
+
 fn reason(error: Error) -> String {
     match error.kind() {
         ErrorKind::OutOfFuel => "the template does too much".into(),

@@ -1,0 +1,117 @@
+//! `schemas/rule.schema.json` against what the reader of headers takes: editors complete what rules may have, and all of it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::rules::{defaults::Defaults, header};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn schema() -> Value {
+    serde_json::from_str(&fs::read_to_string(root().join("schemas/rule.schema.json")).unwrap()).unwrap()
+}
+
+/// The YAML of a rule file as JSON.
+fn yaml(source: &Source) -> Value {
+    let (header, _) = source.text.trim_start().trim_start_matches("/*").split_once("*/").unwrap();
+    serde_saphyr::from_str(header).unwrap_or_else(|error| panic!("{}: {error}", source.path))
+}
+
+fn complaints(schema: &jsonschema::Validator, header: &Value) -> Vec<String> {
+    schema.iter_errors(header).map(|error| format!("{}: {error}", error.instance_path())).collect()
+}
+
+#[test]
+fn every_header_of_the_pack_fits_the_schema() {
+    let schema = jsonschema::draft202012::new(&schema()).unwrap();
+    for folder in ["sql/rules", "sql/demo"] {
+        let found = sources(&root().join(folder), &["sql"], NAME_RULES).unwrap();
+        assert!(!found.is_empty());
+        for rule in found {
+            let wrong = complaints(&schema, &yaml(&rule));
+            assert!(wrong.is_empty(), "{}: {}", rule.path, wrong.join("; "));
+        }
+    }
+}
+
+#[test]
+fn the_schema_is_a_schema_and_refuses_what_the_reader_refuses() {
+    let schema = schema();
+    assert!(jsonschema::meta::is_valid(&schema));
+    let schema = jsonschema::draft202012::new(&schema).unwrap();
+    let good = json!({"name": "a", "tier": "data", "levels": {"warning": "value > 1"}, "for": "5m", "keep_firing_for": "0",
+        "no_data": {"as": "zero", "expect": "replicas(database, replica)", "forget": "1h 30m"}, "history": {"x": "trend(value, INTERVAL '1 hour')"}});
+    assert_eq!(complaints(&schema, &good), Vec::<String>::new());
+    for (field, value) in [
+        ("name", json!("A b")),
+        ("tier", json!("date")),
+        ("levels", json!({"healthy": "value > 1"})),
+        ("for", json!({"healthy": "5m"})),
+        ("for", json!("soon")),
+        ("mode", json!("off")),
+        ("no_data", json!({"as": "never"})),
+        ("no_data", json!({"expect": "services"})),
+        ("history", json!({"Not A Name": "1"})),
+        ("fro", json!("5m")),
+    ] {
+        let mut header = good.clone();
+        header[field] = value;
+        assert!(!complaints(&schema, &header).is_empty(), "{header}");
+    }
+    let mut header = good;
+    header["min_samples"] = json!(3);
+    header["judge_when"] = json!("samples > 3");
+    assert!(!complaints(&schema, &header).is_empty(), "{header}");
+}
+
+/// The words that the reader lists where it meets one that it does not know.
+fn known(line: &str) -> BTreeSet<String> {
+    let levels = if line.starts_with("levels") { "" } else { "levels: {warning: value > 1}\n" };
+    let tier = if line.starts_with("tier") { "" } else { "tier: data\n" };
+    let text = format!("/*\nname: x\n{tier}{levels}{line}\n*/\nSELECT 1");
+    let problems = header::split(&Arc::new(Source { path: "x.sql".into(), text }), &Defaults::default()).unwrap_err();
+    let message = &problems[0].message;
+    let (_, words) = message.split_once("expected ").unwrap_or_else(|| panic!("{line}: {message}"));
+    let words = words.trim_start_matches("one of ").split([',', ' ']).filter(|word| !word.is_empty() && *word != "or");
+    words.map(|word| word.trim_matches('`').to_owned()).collect()
+}
+
+fn properties(schema: &Value) -> BTreeSet<String> {
+    schema["properties"].as_object().unwrap().keys().cloned().collect()
+}
+
+/// Each field has a description of its own.
+fn described(schema: &Value, path: &str) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}/{name}");
+        assert!(property["description"].as_str().is_some_and(|text| text.len() > 10), "{path}");
+        described(property, &path);
+    }
+}
+
+#[test]
+fn the_schema_has_the_fields_of_the_reader_and_no_other() {
+    let schema = schema();
+    described(&schema, "");
+    assert_eq!(properties(&schema), known("unheard_of: 1"));
+    for part in ["levels", "until", "no_data", "annotations", "diagnose"] {
+        assert_eq!(properties(&schema["properties"][part]), known(&format!("{part}: {{unheard_of: 1}}")), "{part}");
+    }
+    let words = |of: &Value| -> BTreeSet<String> {
+        of["enum"].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
+    };
+    let properties = &schema["properties"];
+    assert_eq!(words(&properties["mode"]), known("mode: unheard_of"));
+    assert_eq!(words(&properties["no_data"]["properties"]["as"]), known("no_data: {as: unheard_of}"));
+    assert_eq!(words(&properties["tier"]), known("tier: unheard_of"));
+    for function in crate::rules::history::FUNCTIONS {
+        let told = properties["history"]["patternProperties"]["^[a-z_][a-z0-9_]*$"]["description"].as_str().unwrap();
+        assert!(told.contains(&format!("{function}(")), "{function}");
+    }
+}
