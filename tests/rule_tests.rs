@@ -138,3 +138,10 @@ fn what_was_learnt_from_history_is_known_at_the_next_start() {
     assert!(stdout.contains("rate.learnt.csv: what is usual in 168 hours"), "{stdout}");
     assert_eq!(first_usual(&next), Some(10.0), "noon of the third day is as noon of the first two");
 }
+
+/// The catalogue in the repository is that of the rules in it.
+#[test]
+fn the_catalogue_is_up_to_date() {
+    let Answer { code, stdout, stderr } = tierwatch(["docs", "--check"]);
+    assert_eq!(code, Some(0), "run `tierwatch docs`\n{stdout}{stderr}");
+}

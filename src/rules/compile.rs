@@ -91,7 +91,8 @@ fn draft(source: &Arc<Source>, folders: &defaults::Folders) -> Result<Draft, Vec
         Err(mut problems) => {
             // A mistake in the header does not hide those of the SQL.
             if source.text.len() <= sql::BYTES_MAX
-                && let Some(sql_start) = source.text.find("*/").map(|at| at + 2) {
+                && let Some(sql_start) = source.text.find("*/").map(|at| at + 2)
+            {
                 problems.extend(sql::parse(source, sql_start).err().into_iter().flatten());
             }
             return Err(problems);
@@ -425,52 +426,55 @@ fn predicates(
 ) -> (Predicates, Vec<Diagnostic>) {
     let mut problems = Vec::new();
     let of_sql = Arc::new(arrow::datatypes::Schema::new(output.schema.fields()[..output.of_sql].to_vec()));
-    let mut compile =
-        |predicate: &header::Predicate, schema: &arrow::datatypes::SchemaRef| -> Option<Arc<dyn PhysicalExpr>> {
-            let named = DFSchema::try_from(schema.as_ref().clone()).unwrap_or_else(|_| DFSchema::empty());
-            let mut numbers = None;
-            let mut physical = || -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
-                let expr = state.create_logical_expr(&predicate.sql, &named)?;
-                if let Some(name) = check::forbidden(&expr) {
-                    return plan_err!("`{name}` is not allowed here");
-                }
-                numbers = check::numbers(&expr, &named);
-                state.create_physical_expr(checked::rewrite(expr, &named)?.data, &named)
-            };
-            let compiled = physical();
-            if let Some((severity, code, message, hint)) = numbers {
-                let problem = Diagnostic::warning(code, source, predicate.span.clone(), message, hint);
-                problems.push(Diagnostic { severity, ..problem });
+    let mut compile = |predicate: &header::Predicate,
+                       schema: &arrow::datatypes::SchemaRef|
+     -> Option<Arc<dyn PhysicalExpr>> {
+        let named = DFSchema::try_from(schema.as_ref().clone()).unwrap_or_else(|_| DFSchema::empty());
+        let mut numbers = None;
+        let mut physical = || -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+            let expr = state.create_logical_expr(&predicate.sql, &named)?;
+            if let Some(name) = check::forbidden(&expr) {
+                return plan_err!("`{name}` is not allowed here");
             }
-            match compiled {
-                Ok(expr) if expr.data_type(schema).is_ok_and(|kind| kind == DataType::Boolean) => Some(expr),
-                Ok(_) => {
-                    problems.push(Diagnostic::error(
-                        "predicate",
-                        source,
-                        predicate.span.clone(),
-                        format!("`{}` is not true or false", predicate.sql),
-                        "write a comparison, such as value > 1",
-                    ));
-                    None
-                }
-                Err(error) => {
-                    let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-                    let of_history = header.history.iter().any(|(name, _)| {
-                        schema.fields().len() == output.of_sql && planner::short(&error).contains(&format!("named {name}"))
-                    });
-                    let called = history::FUNCTIONS.iter().find(|name| predicate.sql.contains(&format!("{name}(")));
-                    let hint = match called {
-                        _ if of_history => "judge_when cannot ask the history: what is not judged teaches it nothing".to_owned(),
-                        Some(name) => format!("{name} belongs into `history:`, and its name here"),
-                        None => format!("a predicate is SQL over the output columns: {}", columns.join(", ")),
-                    };
-                    let message = planner::short(&error);
-                    problems.push(Diagnostic::error("predicate", source, predicate.span.clone(), message, hint));
-                    None
-                }
-            }
+            numbers = check::numbers(&expr, &named);
+            state.create_physical_expr(checked::rewrite(expr, &named)?.data, &named)
         };
+        let compiled = physical();
+        if let Some((severity, code, message, hint)) = numbers {
+            let problem = Diagnostic::warning(code, source, predicate.span.clone(), message, hint);
+            problems.push(Diagnostic { severity, ..problem });
+        }
+        match compiled {
+            Ok(expr) if expr.data_type(schema).is_ok_and(|kind| kind == DataType::Boolean) => Some(expr),
+            Ok(_) => {
+                problems.push(Diagnostic::error(
+                    "predicate",
+                    source,
+                    predicate.span.clone(),
+                    format!("`{}` is not true or false", predicate.sql),
+                    "write a comparison, such as value > 1",
+                ));
+                None
+            }
+            Err(error) => {
+                let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                let of_history = header.history.iter().any(|(name, _)| {
+                    schema.fields().len() == output.of_sql && planner::short(&error).contains(&format!("named {name}"))
+                });
+                let called = history::FUNCTIONS.iter().find(|name| predicate.sql.contains(&format!("{name}(")));
+                let hint = match called {
+                    _ if of_history => {
+                        "judge_when cannot ask the history: what is not judged teaches it nothing".to_owned()
+                    }
+                    Some(name) => format!("{name} belongs into `history:`, and its name here"),
+                    None => format!("a predicate is SQL over the output columns: {}", columns.join(", ")),
+                };
+                let message = planner::short(&error);
+                problems.push(Diagnostic::error("predicate", source, predicate.span.clone(), message, hint));
+                None
+            }
+        }
+    };
     let mut all = |predicates: &BTreeMap<Level, header::Predicate>| {
         predicates.iter().filter_map(|(level, p)| Some((*level, compile(p, &output.schema)?))).collect()
     };

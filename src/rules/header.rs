@@ -303,9 +303,17 @@ pub(super) fn broken(source: &Arc<Source>, start: usize, error: &serde_saphyr::E
     let span = super::diagnostics::word_at(text, at);
     // What the reader says in words of its own making.
     let plain = [
-        ("untagged enum Spans", "neither a span nor a span for each level", "for: {warning: 5m, critical: 1m}, or one span for both"),
+        (
+            "untagged enum Spans",
+            "neither a span nor a span for each level",
+            "for: {warning: 5m, critical: 1m}, or one span for both",
+        ),
         ("expected mapping start", "names with values are expected here", "such as levels: {warning: value > 100}"),
-        ("expected string scalar", "a text is expected here, neither a list nor a map", "put a text with special signs in quotes"),
+        (
+            "expected string scalar",
+            "a text is expected here, neither a list nor a map",
+            "put a text with special signs in quotes",
+        ),
         ("invalid u64", "a whole number is expected here", "such as min_samples: 20"),
         ("expected sequence start", "a list is expected here", "such as key: [service]"),
     ];

@@ -353,7 +353,10 @@ impl Cutter<'_> {
                 "count, sum, avg, min, max, count(DISTINCT …), approx_percentile_cont, approx_distinct, bool_and, bool_or, max_by, min_by and increase are"
             }
         };
-        if name == "approx_percentile_cont" && !params.args.get(1).is_some_and(is_fraction) && params.order_by.is_empty() {
+        if name == "approx_percentile_cont"
+            && !params.args.get(1).is_some_and(is_fraction)
+            && params.order_by.is_empty()
+        {
             self.problem(
                 "aggregate",
                 self.place(written),

@@ -117,6 +117,10 @@ pub fn problem(error: &DataFusionError, source: &Arc<Source>, sql_start: usize, 
         (code, hint)
     };
     // The hint says it, and better.
+    let (message, hint) = match message.split_once("; did you mean ") {
+        Some((message, guess)) => (message.to_owned(), format!("did you mean {guess}")),
+        None => (message, hint),
+    };
     let message = if hint.is_empty() {
         message.as_str()
     } else {

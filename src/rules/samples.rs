@@ -19,7 +19,8 @@ use datafusion::{
     execution::session_state::SessionState,
     logical_expr::{
         Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, Expr, ExprSchemable, GroupsAccumulator, LogicalPlan,
-        Signature, Volatility, function::{AccumulatorArgs, StateFieldsArgs},
+        Signature, Volatility,
+        function::{AccumulatorArgs, StateFieldsArgs},
     },
     sql::sqlparser::{dialect::GenericDialect, parser::Parser},
 };
@@ -362,7 +363,7 @@ mod tests {
             }
             read(whole.evaluate(EmitTo::All).unwrap().as_string::<i32>().value(0))
         };
-        let one = over(&[0..1_000]);
+        let one = over(std::slice::from_ref(&(0..1_000)));
         assert_eq!(one.len(), KEPT);
         for parts in [&[0..1, 1..999, 999..1_000][..], &[500..1_000, 0..500], &[990..1_000, 300..990, 0..300]] {
             assert_eq!(over(parts), one, "{parts:?}");

@@ -100,7 +100,8 @@ pub fn parse(source: &Arc<Source>, sql_start: usize) -> Result<Parsed, Vec<Diagn
         ));
     }
     if let Some(at) = long_chain(&tokens) {
-        let place = offset(&source.text, usize::try_from(at.line).unwrap_or(1), usize::try_from(at.column).unwrap_or(1));
+        let place =
+            offset(&source.text, usize::try_from(at.line).unwrap_or(1), usize::try_from(at.column).unwrap_or(1));
         let message = format!("an expression of more than {CHAIN_MAX} operators in a row");
         let hint = "join to a reference table instead of listing values, or name parts of it in an inner query";
         return Err(one("too-large", word_at(&source.text, place), message, hint));

@@ -102,10 +102,7 @@ pub fn check(header: &Header, output: &Output, source: &Arc<Source>) -> Vec<Diag
 
 /// What the engine says, without what it says of itself.
 fn short(error: &Error) -> String {
-    error.detail().map_or_else(
-        || error.to_string().split(" (in ").next().unwrap_or_default().to_owned(),
-        str::to_owned,
-    )
+    error.detail().map_or_else(|| error.to_string().split(" (in ").next().unwrap_or_default().to_owned(), str::to_owned)
 }
 
 /// Renders one text; a mistake shows in the text rather than stopping an alert.

@@ -63,8 +63,7 @@ pub fn of_sql(
 }
 
 /// Names that readings and breach events use themselves.
-const RESERVED: [&str; 9] =
-    ["level", "state", "rule", "title", "unit", "limit", "since", "previous_level", "unjudged"];
+const RESERVED: [&str; 9] = ["level", "state", "rule", "title", "unit", "limit", "since", "previous_level", "unjudged"];
 
 /// Says which output column is what.
 pub fn output(
@@ -129,7 +128,8 @@ pub fn output(
             Some(keys) => {
                 if let Some(hidden) = &keys.hidden {
                     let place = find(source, sql_start, hidden);
-                    let message = format!("the query groups by `{hidden}`, which is no output column: series would look alike");
+                    let message =
+                        format!("the query groups by `{hidden}`, which is no output column: series would look alike");
                     let hint = format!("SELECT {hidden} too, or group by what is selected");
                     problems.push(Diagnostic::error("no-key", source, place, message, hint));
                 }
@@ -234,9 +234,10 @@ fn group_keys(logical: &LogicalPlan) -> Option<GroupKeys> {
                         other => other == group,
                     })
                 };
-                let hidden = groups.iter().enumerate().find(|(at, group)| {
-                    !matches!(group, Expr::Literal(..)) && !stands(*at, group)
-                });
+                let hidden = groups
+                    .iter()
+                    .enumerate()
+                    .find(|(at, group)| !matches!(group, Expr::Literal(..)) && !stands(*at, group));
                 let name = |group: &Expr| match group {
                     Expr::Column(column) => column.name.clone(),
                     other => other.to_string(),

@@ -361,7 +361,8 @@ pub fn refused(
 ) -> Vec<Diagnostic> {
     let mut found: BTreeMap<String, Diagnostic> = BTreeMap::new();
     if many_nodes(logical) {
-        let message = format!("the query has more than {NODES_MAX} parts: each query in WITH counts wherever it is read");
+        let message =
+            format!("the query has more than {NODES_MAX} parts: each query in WITH counts wherever it is read");
         let hint = "let each query read those before it once";
         return vec![Diagnostic::error("too-large", source, source.first_word(sql_start), message, hint)];
     }
@@ -437,7 +438,12 @@ pub fn numbers(expr: &Expr, schema: &DFSchema) -> Option<(Severity, &'static str
             && matches!(division.op, Operator::Divide | Operator::Modulo)
         {
             if division.op == Operator::Divide && whole(&division.left) && whole(&division.right) {
-                found = Some((Severity::Error, "integer-division", INTEGER_DIVISION.to_owned(), "ratio(a, b) is a double, NULL where b is 0"));
+                found = Some((
+                    Severity::Error,
+                    "integer-division",
+                    INTEGER_DIVISION.to_owned(),
+                    "ratio(a, b) is a double, NULL where b is 0",
+                ));
             } else if !never_zero(&division.right) && found.is_none() {
                 let message = zero_divisor(&division.right);
                 found = Some((Severity::Warning, "division-by-zero", message, ZERO_HINT));

@@ -53,7 +53,8 @@ pub fn suppress(problems: &mut Vec<Diagnostic>, files: &[Arc<Source>]) {
                 problems.push(Diagnostic::warning("allow-reason", source, allow.span, message, hint));
             } else if problems.len() == before {
                 let own = problems.iter().filter(|problem| problem.source.path == source.path);
-                let codes: BTreeSet<&str> = own.map(|problem| problem.code).filter(|code| *code != allow.code).collect();
+                let codes: BTreeSet<&str> =
+                    own.map(|problem| problem.code).filter(|code| *code != allow.code).collect();
                 let near = super::super::diagnostics::did_you_mean(&allow.code, codes);
                 let hint = if near.is_empty() { "remove it".to_owned() } else { near };
                 let message = format!("there is no warning `{}` here to allow", allow.code);
