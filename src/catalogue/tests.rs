@@ -164,8 +164,7 @@ fn every_page_of_the_pack_can_be_shown_and_every_link_leads_somewhere() {
                 let file = target.split('#').next().unwrap();
                 let at = Path::new("docs/rules").join(&page.path).parent().unwrap().join(file);
                 let is_page = |path: &&str| lexical(&at) == format!("docs/rules/{path}");
-                let there =
-                    file.is_empty() || paths.iter().any(|path| is_page(path)) || root.join(lexical(&at)).is_file();
+                let there = file.is_empty() || paths.iter().any(is_page) || root.join(lexical(&at)).is_file();
                 assert!(there, "{}: {target}", page.path);
             }
         }
