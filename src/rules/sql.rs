@@ -22,7 +22,7 @@ use datafusion::sql::sqlparser::{
 
 use super::{
     catalog::OF_RULE,
-    diagnostics::{Diagnostic, Source, offset, word_at},
+    diagnostics::{Diagnostic, Source, did_you_mean, offset, word_at},
     functions::WINDOW_AT,
     planner::TOO_DEEP,
     tokens::{CHAIN_MAX, long_chain},
@@ -148,21 +148,25 @@ pub fn parse(source: &Arc<Source>, sql_start: usize) -> Result<Parsed, Vec<Diagn
             "write it without RECURSIVE",
         ));
     }
-    let mut walk = Walk { source, target: Target::Window, problems: Vec::new(), hops: BTreeSet::new() };
+    let mut walk = Walk { plain: None, source, target: Target::Window, problems: Vec::new(), hops: BTreeSet::new() };
     let original = query.clone();
     let mut query = query;
     keep_ratios(&mut query);
     walk.query(&mut query, &BTreeMap::new());
     if walk.problems.is_empty() && walk.hops.is_empty() {
-        let from = source.text[sql_start..].to_uppercase().find("FROM ").map(|at| sql_start + at + 5);
-        let place = from.map_or_else(|| source.first_word(sql_start), |at| word_at(&source.text, at));
-        walk.problems.push(Diagnostic::error(
-            "no-window",
-            source,
-            place,
-            "the rule reads no window",
-            "FROM hop(table, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')",
-        ));
+        let (place, message, hint) = match walk.plain.take() {
+            Some((name, span, true)) => {
+                let near = did_you_mean(&name, ["hop", "tumble"]);
+                let hint = if near.is_empty() { WINDOW_USAGE.to_owned() } else { near };
+                (place(source, span), format!("there is no window function `{name}`"), hint)
+            }
+            Some((name, span, false)) => {
+                let hint = WINDOW_USAGE.replace("table,", &format!("{name},"));
+                (place(source, span), format!("`{name}` is read without a window"), hint)
+            }
+            None => (source.first_word(sql_start), "the rule reads no window".to_owned(), WINDOW_USAGE.to_owned()),
+        };
+        walk.problems.push(Diagnostic::error("no-window", source, place, message, hint));
     }
     if !walk.problems.is_empty() {
         return Err(walk.problems);
@@ -188,6 +192,7 @@ impl Parsed {
         let mut query = self.original.clone();
         keep_ratios(&mut query);
         let mut walk = Walk {
+            plain: None,
             source,
             target: Target::Batch { slide_ms: self.slide_ms() },
             problems: Vec::new(),
@@ -271,7 +276,12 @@ fn as_division(query: &mut Query) {
 /// The windows that a name in scope stands for.
 type Scope = BTreeMap<String, BTreeSet<Hop>>;
 
+/// How a window is written.
+const WINDOW_USAGE: &str = "FROM hop(table, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')";
+
 struct Walk<'a> {
+    /// The first table or table function that is no window: its name, where it stands, and whether it is a function.
+    plain: Option<(String, Span, bool)>,
     source: &'a Arc<Source>,
     target: Target,
     problems: Vec<Diagnostic>,
@@ -368,6 +378,9 @@ impl Walk<'_> {
                         }
                     }
                 } else {
+                    if !names.contains_key(&function) && self.plain.is_none() {
+                        self.plain = Some((function.clone(), name.span(), args.is_some()));
+                    }
                     names.get(&function).cloned().unwrap_or_default()
                 };
                 let label = alias.as_ref().map_or(function, |alias| alias.name.value.to_lowercase());
