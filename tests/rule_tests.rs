@@ -28,18 +28,33 @@ fn run(folder: &str) -> BTreeSet<(String, String)> {
     outcomes.iter().map(|outcome| (text(outcome, "rule"), text(outcome, "name"))).collect()
 }
 
+fn shipped() -> RuleSet {
+    let found = files::read(&["sql/rules".into()], Path::new("schemas/tables"), Path::new("sql/reference")).unwrap();
+    let (set, problems) = RuleSet::compile(found, Settings { idle_after_ms: None });
+    assert!(problems.is_empty(), "{problems:?}");
+    set
+}
+
 #[test]
 fn the_shipped_rules_hold() {
     let cases = run("sql/rules");
     let mut untested = Vec::new();
-    for tier in fs::read_dir("sql/rules").unwrap() {
-        for file in fs::read_dir(tier.unwrap().path()).unwrap() {
-            let path = file.unwrap().path();
-            let Some(rule) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".sql")) else { continue };
-            for kind in ["healthy", "warning", "critical", "recovery", "silence"] {
-                if !cases.iter().any(|(of, name)| of == rule && name.to_lowercase().contains(kind)) {
-                    untested.push(format!("{rule} has no case that says `{kind}`"));
-                }
+    for rule in &shipped().rules {
+        let name = rule.header.name.as_str();
+        let of = |kind: &str| cases.iter().filter(|(of, case)| of == name && case.to_lowercase().contains(kind)).count();
+        let gaps = rule.bands.as_ref().is_some_and(|bands| bands.pieces().iter().any(|(_, _, level)| level.is_none()));
+        for (wanted, kind, least) in [
+            (true, "healthy", 1),
+            (true, "warning", 1),
+            (true, "critical", 1),
+            (true, "recovery", 1),
+            (true, "silence", 1),
+            (gaps, "gap", 2),
+            (rule.header.judge_when.is_some(), "thin", 1),
+            (rule.header.for_ms.values().any(|ms| *ms > 0), "for", 1),
+        ] {
+            if wanted && of(kind) < least {
+                untested.push(format!("{name} has too few cases that say `{kind}`"));
             }
         }
     }
@@ -72,9 +87,7 @@ fn a_wrong_expectation_fails_and_says_how() {
 /// The limits of the thresholds that are plain numbers, at each limit and a hair beside it.
 #[test]
 fn limits_are_those_of_the_table() {
-    let found = files::read(&["sql/rules".into()], Path::new("schemas/tables"), Path::new("sql/reference")).unwrap();
-    let (set, problems) = RuleSet::compile(found, Settings { idle_after_ms: None });
-    assert!(problems.is_empty(), "{problems:?}");
+    let set = shipped();
     let table = fs::read_to_string("tests/thresholds.csv").unwrap();
     let mut wrong = Vec::new();
     let mut rules = BTreeSet::new();
