@@ -17,6 +17,7 @@ mod end_to_end;
 mod incidents;
 mod oracle;
 mod outages;
+mod pack;
 mod plans;
 mod recovery;
 mod rule_tests;

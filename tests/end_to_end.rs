@@ -156,10 +156,22 @@ pub(crate) fn command(kafka: &Kafka, clickhouse: &ClickHouse) -> Command {
 }
 
 pub(crate) fn run(kafka: &Kafka, clickhouse: &ClickHouse, folder: &Path, name: &str) -> Instance {
+    run_with(kafka, clickhouse, folder, name, &[])
+}
+
+/// An instance with some settings of its own.
+pub(crate) fn run_with(
+    kafka: &Kafka,
+    clickhouse: &ClickHouse,
+    folder: &Path,
+    name: &str,
+    settings: &[(&str, &str)],
+) -> Instance {
     let log = folder.join(format!("{name}.log"));
     let file = File::create(&log).expect("the log can be written");
     let process = command(kafka, clickhouse)
         .env("TIERWATCH__KAFKA__INSTANCE", name)
+        .envs(settings.iter().map(|(key, value)| (format!("TIERWATCH__{key}"), value)))
         .arg("run")
         .stdout(file.try_clone().expect("a handle"))
         .stderr(file)
