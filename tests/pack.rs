@@ -42,13 +42,15 @@ fn the_whole_pack_says_on_kafka_what_it_says_in_a_backtest() {
     let kafka = Kafka::start();
     let clickhouse = ClickHouse::start();
     let folder = tempfile::tempdir().expect("a folder");
-    let set = files::read(&["sql/rules".into()], Path::new("schemas/tables"), Path::new("sql/reference")).expect("the pack");
+    let set =
+        files::read(&["sql/rules".into()], Path::new("schemas/tables"), Path::new("sql/reference")).expect("the pack");
     let (set, problems) = RuleSet::compile(set, backtest::SETTINGS);
     assert!(problems.is_empty(), "{problems:?}");
     let set = Arc::new(set);
 
     let start = last_end_until(now() - SPAN - 2 * MINUTE, 10 * MINUTE);
-    let wrong = incident_for("business_success_ratio", true, start + 5 * MINUTE, start + 9 * MINUTE).expect("an incident");
+    let wrong =
+        incident_for("business_success_ratio", true, start + 5 * MINUTE, start + 9 * MINUTE).expect("an incident");
     let mut generator = Generator::new(3, start, wrong).with_scale(0.1);
     let events: Vec<Event> = generator.advance(start + SPAN).into_iter().filter(|event| !event.garbage).collect();
 
@@ -56,7 +58,8 @@ fn the_whole_pack_says_on_kafka_what_it_says_in_a_backtest() {
     let admin: AdminClient<DefaultClientContext> = client.create().expect("an admin client");
     let tables: Vec<String> = set.tables().into_iter().collect();
     assert_eq!(tables.len(), 12);
-    let topics: Vec<NewTopic<'_>> = tables.iter().map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1))).collect();
+    let topics: Vec<NewTopic<'_>> =
+        tables.iter().map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1))).collect();
     futures::executor::block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("topics are made");
     let producer: BaseProducer = client.create().expect("a producer");
     for event in &events {
@@ -91,7 +94,8 @@ fn the_whole_pack_says_on_kafka_what_it_says_in_a_backtest() {
     let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
     let mut breaches = BTreeSet::new();
     let options = Options { limits, batch_rows: 4096, until: None };
-    let in_time = |event: &BreachEvent| tierwatch::time::parse_rfc3339(&event.window_end).is_some_and(|end| end <= until);
+    let in_time =
+        |event: &BreachEvent| tierwatch::time::parse_rfc3339(&event.window_end).is_some_and(|end| end <= until);
     backtest::run(&set, inputs.collect(), options, |output| {
         if let Output::Breach(event) = output
             && in_time(event)

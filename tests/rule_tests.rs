@@ -41,7 +41,8 @@ fn the_shipped_rules_hold() {
     let mut untested = Vec::new();
     for rule in &shipped().rules {
         let name = rule.header.name.as_str();
-        let of = |kind: &str| cases.iter().filter(|(of, case)| of == name && case.to_lowercase().contains(kind)).count();
+        let of =
+            |kind: &str| cases.iter().filter(|(of, case)| of == name && case.to_lowercase().contains(kind)).count();
         let gaps = rule.bands.as_ref().is_some_and(|bands| bands.pieces().iter().any(|(_, _, level)| level.is_none()));
         for (wanted, kind, least) in [
             (true, "healthy", 1),

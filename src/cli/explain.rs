@@ -245,7 +245,10 @@ fn cost(rule: &Rule, series: usize) -> anyhow::Result<()> {
     let mut merged = 0_usize;
     let mut seen = std::collections::BTreeSet::new();
     for fold in rule.all_folds() {
-        let panes = usize::try_from(fold.hop.reach_ms() / fold.spec.pane_ms.max(1)).unwrap_or(usize::MAX);
+        // Panes are kept as long as the window that reaches furthest back needs them.
+        let same = rule.all_folds().filter(|other| other.ids.fold == fold.ids.fold);
+        let reach = same.map(|other| other.hop.reach_ms()).max().unwrap_or(0);
+        let panes = usize::try_from(reach / fold.spec.pane_ms.max(1)).unwrap_or(usize::MAX);
         let of_window = usize::try_from(fold.hop.size_ms / fold.spec.pane_ms.max(1)).unwrap_or(usize::MAX);
         if rule.folds.iter().any(|own| std::ptr::eq(own, fold)) {
             merged = merged.saturating_add(of_window.saturating_mul(series));

@@ -24,7 +24,7 @@ use crate::{
     panes::{Millis, pane_start},
     partial::{Partials, Section, Sections},
     position::Range,
-    rules::RuleSet,
+    rules::{RuleSet, rest::survived},
     spread::{key_text, partition_of},
 };
 
@@ -266,7 +266,7 @@ impl Partition {
     ) {
         for (accumulation, fold) in self.open.accumulations.iter_mut().zip(folds) {
             if !failed.contains_key(fold)
-                && let Err(error) = accumulation.update(events, times)
+                && let Err(error) = survived(|| accumulation.update(events, times))
             {
                 failed.insert(*fold, error.strip_backtrace());
             }

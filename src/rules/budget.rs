@@ -20,7 +20,7 @@ use datafusion::{
     physical_expr::PhysicalExpr,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
-        stream::RecordBatchStreamAdapter,
+        coalesce_partitions::CoalescePartitionsExec, stream::RecordBatchStreamAdapter,
     },
 };
 use futures::StreamExt;
@@ -55,7 +55,13 @@ impl Budget {
             }
             Ok(Transformed::no(node))
         };
-        Ok(plan.transform_up(one)?.data)
+        let plan = plan.transform_up(one)?.data;
+        if plan.output_partitioning().partition_count() < 2 {
+            return Ok(plan);
+        }
+        // A union that nothing stands above.
+        let properties = Arc::clone(CoalescePartitionsExec::new(Arc::clone(&plan)).properties());
+        Ok(Arc::new(InOrder { input: plan, properties }))
     }
 }
 

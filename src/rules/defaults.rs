@@ -87,6 +87,12 @@ pub fn load(beside: &[Arc<Source>]) -> (Folders, Vec<Diagnostic>) {
             timezone: raw.timezone.as_ref().map(|given| read.timezone(given)),
             mode: raw.mode,
         };
+        if let Some(expect) = raw.no_data.as_ref().and_then(|given| given.expect.as_ref()) {
+            let place = source.text.find("expect:").map_or(0..0, |at| at..at + 6);
+            let message = format!("`expect: {}` belongs into the rule itself", expect.value);
+            let hint = "each rule has a series key of its own, and expects the series of its own";
+            read.problems.push(Diagnostic::error("expect", source, place, message, hint));
+        }
         problems.append(&mut read.problems);
         folders.insert(folder.trim_end_matches('/').to_owned(), defaults);
     }

@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -15,7 +16,7 @@ use arrow::{
 };
 use datafusion::{
     catalog::{TableProvider, streaming::StreamingTable},
-    common::Result,
+    common::{Result, exec_err},
     datasource::provider_as_source,
     execution::{SendableRecordBatchStream, TaskContext, session_state::SessionState},
     logical_expr::{LogicalPlan, TableSource},
@@ -77,6 +78,15 @@ fn stream(batch: Option<RecordBatch>, schema: &SchemaRef) -> SendableRecordBatch
     }
 }
 
+/// What comes out of work in the query engine; a panic there is an error of the rule, and no end of the process.
+pub fn survived<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        exec_err!("the query engine gave up ({text}): write the query another way")
+    })
+}
+
 /// A plan that is run once per window.
 pub struct Rest {
     plan: Arc<dyn ExecutionPlan>,
@@ -120,7 +130,7 @@ impl Rest {
         }
         let plan = reset_plan_states(Arc::clone(&self.plan))?;
         let schema = plan.schema();
-        let batches = futures::executor::block_on(collect(plan, self.state.task_ctx()))?;
+        let batches = survived(|| futures::executor::block_on(collect(plan, self.state.task_ctx())))?;
         let rows = arrow::compute::concat_batches(&schema, &batches)?;
         self.sorted(&self.with_clean_value(&rows)?)
     }
