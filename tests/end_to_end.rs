@@ -185,6 +185,7 @@ pub(crate) fn source_topics(kafka: &Kafka, partitions: i32) -> ClientConfig {
     let client = ClientConfig::new()
         .set("bootstrap.servers", &kafka.brokers)
         .set("queue.buffering.max.messages", "500000")
+        .set("enable.idempotence", "true")
         .set("message.max.bytes", "10000000")
         .clone();
     let admin: AdminClient<DefaultClientContext> = client.create().expect("an admin client");

@@ -54,7 +54,9 @@ fn the_whole_pack_says_on_kafka_what_it_says_in_a_backtest() {
     let mut generator = Generator::new(3, start, wrong).with_scale(0.1);
     let events: Vec<Event> = generator.advance(start + SPAN).into_iter().filter(|event| !event.garbage).collect();
 
-    let client: ClientConfig = ClientConfig::new().set("bootstrap.servers", &kafka.brokers).clone();
+    // Idempotent, so that a batch that is sent again does not come after later ones: its events would be late.
+    let client: ClientConfig =
+        ClientConfig::new().set("bootstrap.servers", &kafka.brokers).set("enable.idempotence", "true").clone();
     let admin: AdminClient<DefaultClientContext> = client.create().expect("an admin client");
     let tables: Vec<String> = set.tables().into_iter().collect();
     assert_eq!(tables.len(), 12);

@@ -159,9 +159,10 @@ fn explain(rule: &Rule, set: &RuleSet, series: usize) -> anyhow::Result<()> {
     }
     let silence = format!("{:?}", header.no_data.silence).to_lowercase();
     print(&format!(
-        "  silence is {silence} after {}, and forgotten after {}",
+        "  silence is {silence} after {}, and forgotten after {}{}",
         time::span(header.no_data.after_ms),
-        time::span(header.no_data.forget_ms)
+        time::span(header.no_data.forget_ms),
+        if rule.expected.is_empty() { "" } else { ", unless the series is expected" }
     ))?;
     if header.shadow {
         print("  in shadow: stored and shown, but no alerts")?;

@@ -80,11 +80,23 @@ impl Generate {
             generator = generator.with_tables(&tables);
         }
         fs::create_dir_all(&self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
+        // The same without incidents tells whether any of it shows.
+        let names: Vec<&str> = self.tables.iter().map(String::as_str).collect();
+        let mut healthy = Generator::new(self.seed, start, Vec::new()).with_scale(self.scale);
+        if !names.is_empty() {
+            healthy = healthy.with_tables(&names);
+        }
+        let compares = !self.incident.is_empty() && !self.tables.is_empty();
+        let mut incident_shows = false;
         let mut files: BTreeMap<&'static str, (BufWriter<File>, usize)> = BTreeMap::new();
         let mut until = start;
         while until < start + span {
             until = (until + 1_000).min(start + span);
-            for event in generator.advance(until).into_iter().filter(|event| self.garbage || !event.garbage) {
+            let events = generator.advance(until);
+            if compares && !incident_shows {
+                incident_shows = healthy.advance(until) != events;
+            }
+            for event in events.into_iter().filter(|event| self.garbage || !event.garbage) {
                 let file = match files.entry(event.table) {
                     std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
                     std::collections::btree_map::Entry::Vacant(place) => {
@@ -96,6 +108,12 @@ impl Generate {
                 writeln!(file.0, "{}", event.json)?;
                 file.1 += 1;
             }
+        }
+        // An incident that none of these tables shows would look like a rule that does not work.
+        if !self.incident.is_empty() && !self.tables.is_empty() && !incident_shows {
+            say(
+                "note: no incident touches these tables, so their events are healthy; without --tables all are written",
+            );
         }
         if files.is_empty() {
             return wrong(format!("there are no events of {}", self.tables.join(", ")));
@@ -127,6 +145,9 @@ fn incident(text: &str, start: i64, span: i64) -> Result<Vec<Incident>, String> 
     };
     if from >= to {
         return Err("it ends before it begins".into());
+    }
+    if from >= span {
+        return Err("it begins after the events end; --for makes them longer".into());
     }
     incident_for(rule, severe, start + from, start + to).ok_or_else(|| {
         let near = did_you_mean(rule, RULES);

@@ -58,6 +58,10 @@ impl Test {
             self.only.as_ref().is_none_or(|only| outcome.name.contains(only) || outcome.rule.contains(only))
         };
         let outcomes: Vec<&rule_test::Outcome> = outcomes.iter().filter(wanted).collect();
+        if let (true, Some(only)) = (outcomes.is_empty(), &self.only) {
+            say(&format!("error: no case and no rule has `{only}` in its name"));
+            return Ok(ExitCode::from(MISUSED));
+        }
         let failed = outcomes.iter().filter(|outcome| !outcome.differences.is_empty()).count();
         for outcome in &outcomes {
             match self.format {

@@ -1,6 +1,9 @@
 //! What came out of a case against what was expected, as lines that people read.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 
@@ -122,7 +125,11 @@ fn reading(row: &Row, outcomes: &Outcomes<'_>) -> Result<Vec<String>, String> {
             return Err(unknown(column, fields.keys()));
         };
         if !equal(expected, actual) {
-            wrong.push(format!("  {column:<12} expected {}, got {}", shown_value(expected), shown_value(actual)));
+            let got = match reading.unjudged {
+                Some(reason) if column == "level" => format!("none: unjudged ({reason})"),
+                _ => shown_value(actual),
+            };
+            wrong.push(format!("  {column:<12} expected {}, got {got}", shown_value(expected)));
         }
     }
     if !wrong.is_empty() {
@@ -219,7 +226,17 @@ fn breaches(expected: &[Row], outcomes: &Outcomes<'_>) -> Result<Vec<String>, St
             .collect();
         wrong.push(format!("  - {:<8} {}", span(at), fields.join(" ")));
     }
+    // What came shows every field that somebody asked for.
+    let asked: BTreeSet<&String> = expected.iter().flat_map(Row::keys).collect();
     for (at, fields) in left {
+        let more: Vec<String> = asked
+            .iter()
+            .filter(|name| !["at", "type", "level", "value"].contains(&name.as_str()))
+            .filter(|name| {
+                !outcomes.rule.output.keys.iter().any(|key| outcomes.rule.output.schema.field(*key).name() == **name)
+            })
+            .filter_map(|name| Some(format!(" {name}={}", text(fields.get(*name)?))))
+            .collect();
         let series: Vec<String> = outcomes
             .rule
             .output
@@ -232,12 +249,13 @@ fn breaches(expected: &[Row], outcomes: &Outcomes<'_>) -> Result<Vec<String>, St
             .collect();
         let field = |name: &str| fields.get(name).map(shown_value).unwrap_or_default();
         wrong.push(format!(
-            "  + {:<8} type={} level={} value={} {}",
+            "  + {:<8} type={} level={} value={} {}{}",
             span(at),
             field("type"),
             field("level"),
             field("value"),
-            series.join(" ")
+            series.join(" "),
+            more.concat()
         ));
     }
     if !wrong.is_empty() {

@@ -72,6 +72,10 @@ impl Backtest {
             return Ok(ExitCode::from(FOUND));
         };
         let set = Arc::new(set);
+        if let Some(path) = self.plot.as_ref().filter(|path| path.extension().is_none_or(|kind| kind != "svg")) {
+            say(&format!("error: --plot {}: plots are SVG; name the file .svg, any browser shows it", path.display()));
+            return Ok(ExitCode::from(MISUSED));
+        }
         let plotted = match (&self.plot, self.plotted(&set)) {
             (Some(_), None) => {
                 say("error: --plot draws one rule: name its file alone");

@@ -105,7 +105,8 @@ fn cells(series: &Series, last: Millis) -> Vec<String> {
     cells
 }
 
-const HEADS: [&str; 9] = ["series", "healthy", "warning", "critical", "unjudged", "breaches", "flaps", "open", "worst"];
+const HEADS: [&str; 9] =
+    ["series", "healthy", "warning", "critical", "unjudged", "breaches", "flaps", "open", "worst (first value)"];
 
 /// Time in each level, breaches and flapping of every series, as a table.
 pub(super) fn table(tally: &Tally) -> anyhow::Result<()> {
