@@ -188,12 +188,17 @@ impl Written {
 }
 
 fn play(log: &[Vec<u8>], snapshot_ms: i64, crash: Crash) -> Written {
+    play_by(log, snapshot_ms, crash, 100)
+}
+
+/// Plays a log of which a record comes every `step` milliseconds.
+fn play_by(log: &[Vec<u8>], snapshot_ms: i64, crash: Crash, step: i64) -> Written {
     let mut written = Written::default();
     let (mut judge, mut at) = written.begin(snapshot_ms, 0);
     let mut crash = crash;
     let mut now = 0;
     while at < log.len() {
-        now += 100;
+        now += step;
         judge.record(0, i64::try_from(at).unwrap(), i64::MAX / 2, &log[at]).expect("judged");
         let due = judge.due(now).expect("due");
         if crash == Crash::Before(at) {
@@ -271,4 +276,18 @@ fn a_rule_more_does_not_disturb_those_that_share_its_fold() {
     assert_eq!(of("failures"), same, "as if nothing had been added");
     let new = of("slowest");
     assert!(partial(&new) > 0 && partial(&new) < new.len(), "partial at first, then whole: {new:#?}");
+}
+
+/// Also where every record is written by itself, that of a change of rules too.
+#[test]
+fn nor_does_one_right_after_a_change_of_rules() {
+    let gone = |rule: &Arc<diagnostics::Source>| rule.path.starts_with("slower") || rule.path.starts_with("together");
+    let fewer = set(rules().into_iter().filter(|rule| !gone(rule)).collect());
+    let log = log(&[set(rules()), fewer, set(rules())]);
+    let undisturbed = play_by(&log, 400, Crash::Never, 2_000);
+    for record in 0..log.len() {
+        let disturbed = play_by(&log, 1_000_000, Crash::After(record), 2_000);
+        assert_eq!(disturbed.breaches, undisturbed.breaches, "after {record}");
+        assert!(disturbed.readings == undisturbed.readings, "after {record}");
+    }
 }

@@ -29,7 +29,7 @@ use arrow::{
     compute::take_record_batch,
     datatypes::{Int64Type, UInt32Type},
 };
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 
 use self::{
     breach::Told,
@@ -69,6 +69,8 @@ pub struct Judge {
     states: BTreeMap<String, RuleState>,
     changed: BTreeSet<(String, Arc<str>)>,
     remembered: Vec<Remembered>,
+    /// The first window end of the readings that each fold over readings was given.
+    fed_from: BTreeMap<String, Millis>,
 }
 
 /// The rule set in force.
@@ -154,6 +156,7 @@ impl Judge {
             states: BTreeMap::new(),
             changed: BTreeSet::new(),
             remembered: Vec::new(),
+            fed_from: BTreeMap::new(),
         }
     }
 
@@ -201,6 +204,10 @@ impl Judge {
                                 let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
                                 out.push(breach::fenced(rule, self.partition, end, &reason, Happened::Resolved));
                             }
+                            if new.output.schema != rule.output.schema {
+                                // What is recorded of the one cannot be read as of the other.
+                                state.histories.clear();
+                            }
                             for history in state.histories.values_mut() {
                                 history.retain(&new.history);
                             }
@@ -214,6 +221,7 @@ impl Judge {
             }
         }
         self.panes.retain(|fold, _| active.plans.contains_key(fold));
+        self.fed_from.retain(|fold, _| active.plans.contains_key(fold));
         for (fingerprint, plan) in &active.plans {
             match self.panes.get_mut(fingerprint) {
                 // A rule more, or one less, does not disturb the others.
@@ -428,37 +436,54 @@ impl Judge {
             Ok(Some(rows)) => {
                 let (name, version) = (rule.header.name.clone(), rule.version.clone());
                 let remembered = Remembered { rule: name, version, end, rows };
-                self.feed(&remembered, active)?;
+                self.feed(&remembered, active, out);
                 self.remembered.push(remembered);
             }
-            Err(error) => {
-                let reason = error.strip_backtrace().trim_start_matches("Execution error: ").to_owned();
-                out.push(Output::Notice(Notice::Fenced { rule: rule.header.name.clone(), reason: reason.clone() }));
-                out.push(breach::fenced(rule, self.partition, end, &reason, Happened::Opened));
-                state.fenced = Some(reason);
-                state.whole_from = None;
-            }
+            Err(error) => self.fence(rule, end, &error, out),
         }
         Ok(())
     }
 
-    /// Gives readings to the folds that read them.
-    fn feed(&mut self, remembered: &Remembered, active: &Active) -> Result<()> {
+    /// Gives readings to the folds that read them. A fold that fails on them fences off the rules that use it.
+    fn feed(&mut self, remembered: &Remembered, active: &Active, out: &mut Vec<Output>) {
         let table = format!("{OF_RULE}{}", remembered.rule);
         for (fingerprint, spec) in active.set.folds.iter().filter(|(_, spec)| spec.table.name == table) {
             let (Some(plan), Some(store)) = (active.plans.get(fingerprint), self.panes.get_mut(fingerprint)) else {
                 continue;
             };
-            let readings = remembered.readings(&spec.table.schema)?;
-            // A reading that ends where a window ends is in it.
+            if remembered.end < *self.fed_from.entry(fingerprint.clone()).or_insert(remembered.end) {
+                // The fold did not exist then.
+                continue;
+            }
             let at = remembered.end - 1;
-            let mut states = Accumulation::new(plan)?;
-            states.update(&readings, &vec![at; readings.num_rows()])?;
-            if !states.is_empty() {
-                store.add(pane_start(at, plan.pane_ms), states.take()?)?;
+            let mut feed = || -> Result<()> {
+                let readings = remembered.readings(&spec.table.schema)?;
+                // A reading that ends where a window ends is in it.
+                let mut states = Accumulation::new(plan)?;
+                states.update(&readings, &vec![at; readings.num_rows()])?;
+                if states.is_empty() { Ok(()) } else { store.add(pane_start(at, plan.pane_ms), states.take()?) }
+            };
+            if let Err(error) = feed() {
+                let users =
+                    active.set.rules.iter().filter(|rule| rule.folds.iter().any(|f| f.ids.fold == *fingerprint));
+                for rule in users {
+                    self.fence(rule, remembered.end, &error, out);
+                }
             }
         }
-        Ok(())
+    }
+
+    /// Fences a rule off until it changes.
+    fn fence(&mut self, rule: &Arc<Rule>, end: Millis, error: &DataFusionError, out: &mut Vec<Output>) {
+        let state = self.states.entry(rule.header.name.clone()).or_default();
+        if state.fenced.is_some() {
+            return;
+        }
+        let reason = error.strip_backtrace().trim_start_matches("Execution error: ").to_owned();
+        out.push(Output::Notice(Notice::Fenced { rule: rule.header.name.clone(), reason: reason.clone() }));
+        out.push(breach::fenced(rule, self.partition, end, &reason, Happened::Opened));
+        state.fenced = Some(reason);
+        state.whole_from = None;
     }
 
     /// Takes readings as they were recorded: their rule's history learns from them, and who reads them gets them.
@@ -466,7 +491,10 @@ impl Judge {
         let Some(active) = self.rules.clone() else { return Ok(()) };
         let Some(rule) = active.set.rule(&remembered.rule) else { return Ok(()) };
         if !memory::same_columns(&remembered.rows, &rule.output.schema) {
-            // Of a version with other columns: its history began anew.
+            // Of a version with other columns: the history began anew with the next one.
+            if let Some(state) = self.states.get_mut(&remembered.rule) {
+                state.histories.clear();
+            }
             return Ok(());
         }
         let (rows, judged) = remembered.of_sql(rule.output.of_sql)?;
@@ -478,12 +506,41 @@ impl Judge {
         let state = self.states.entry(remembered.rule.clone()).or_default();
         let window = history::Window { rows: &rows, series: &series, judged: &judged, end: remembered.end };
         history::step(&rule.history, &mut state.histories, &window)?;
-        self.feed(remembered, &active)
+        self.feed(remembered, &active, &mut Vec::new());
+        Ok(())
     }
 
-    /// Replay has come to where the outputs ended.
-    pub fn caught_up(&mut self) -> Result<()> {
-        self.advance(Mode::Replay, &mut Vec::new())
+    /// Since when folds over readings were given them.
+    pub fn fed_from(&self) -> &BTreeMap<String, Millis> {
+        &self.fed_from
+    }
+
+    /// Takes since when folds over readings were given them, as it was recorded; others were given none.
+    pub fn restore_fed_from(&mut self, fed_from: &BTreeMap<String, Millis>) {
+        let folds = self.rules.iter().flat_map(|active| active.set.folds.iter());
+        let readings = folds.filter(|(_, spec)| spec.table.rule.is_some()).map(|(fold, _)| fold.clone());
+        self.fed_from =
+            readings.map(|fold| (fold.clone(), fed_from.get(&fold).copied().unwrap_or(Millis::MAX))).collect();
+    }
+
+    /// Folds that were given nothing yet begin with what comes next.
+    pub fn end_of_replay(&mut self) {
+        self.fed_from.retain(|_, from| *from < Millis::MAX);
+    }
+
+    /// The next window of each rule that has begun.
+    pub fn next_ends(&self) -> BTreeMap<String, Millis> {
+        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.next_end?))).collect()
+    }
+
+    /// Takes the next window of each rule as it was recorded.
+    pub fn restore_next_ends(&mut self, next_ends: &BTreeMap<String, Millis>) {
+        for name in next_ends.keys() {
+            self.states.entry(name.clone()).or_default();
+        }
+        for (name, state) in &mut self.states {
+            state.next_end = next_ends.get(name).copied();
+        }
     }
 
     /// The readings that were remembered since this was asked last.

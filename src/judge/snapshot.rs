@@ -37,6 +37,12 @@ pub struct Progress {
     /// Since when rules have had whole windows, for those who read their readings.
     #[serde(default)]
     pub whole_from: BTreeMap<String, Millis>,
+    /// The next window of each rule: replay does not see the readings that some rules begin with.
+    #[serde(default)]
+    pub next_ends: BTreeMap<String, Millis>,
+    /// Since when folds over readings were given them.
+    #[serde(default)]
+    pub fed_from: BTreeMap<String, Millis>,
 }
 
 #[derive(Serialize, Deserialize)]

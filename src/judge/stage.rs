@@ -243,10 +243,12 @@ impl Assigned {
             }
         }
         self.judge.restore_fenced(&self.progress.fenced);
+        self.judge.restore_fed_from(&self.progress.fed_from);
         for remembered in std::mem::take(&mut self.readings).into_values() {
             self.judge.restore_readings(&remembered)?;
         }
-        self.judge.caught_up()?;
+        self.judge.end_of_replay();
+        self.judge.restore_next_ends(&self.progress.next_ends);
         self.judge.restore_whole_from(&self.progress.whole_from);
         self.judge.take_changed();
         Ok(())
@@ -317,6 +319,8 @@ impl Assigned {
         self.progress.position = self.position;
         self.progress.fenced = self.judge.fenced();
         self.progress.whole_from = self.judge.whole_from();
+        self.progress.next_ends = self.judge.next_ends();
+        self.progress.fed_from.clone_from(self.judge.fed_from());
         let progress = serde_json::to_vec(&self.progress).map_err(|error| FormatError::Damaged(error.to_string()))?;
         transaction.state.push((partition, PROGRESS.to_owned(), Some(progress)));
         transaction.offsets.push((partition, self.position));

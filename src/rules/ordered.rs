@@ -213,14 +213,14 @@ struct Increases {
 }
 
 impl Increases {
-    fn report(&mut self, group: usize, time: i64, value: f64) -> Result<()> {
+    /// One report; more than there may be are left, and the result then is an error of the rule.
+    fn report(&mut self, group: usize, time: i64, value: f64) {
         let reports = &mut self.groups[group];
+        if reports.len() > REPORTS_MAX {
+            return;
+        }
         let known = reports.entry(time).or_insert(value);
         *known = known.max(value);
-        if reports.len() > REPORTS_MAX {
-            return exec_err!("increase saw more than {REPORTS_MAX} reports of one group: group by what counts");
-        }
-        Ok(())
     }
 }
 
@@ -235,16 +235,12 @@ impl GroupsAccumulator for Increases {
         self.groups.resize_with(total.max(self.groups.len()), BTreeMap::new);
         let [values, times] = values else { return Ok(()) };
         let (values, times) = (values.as_primitive::<Float64Type>(), times.as_primitive::<TimestampMillisecondType>());
-        let mut outcome = Ok(());
         each_row(groups, values, filter, |group, row| {
-            if times.is_valid(row)
-                && values.value(row).is_finite()
-                && let Err(error) = self.report(group, times.value(row), values.value(row) + 0.0)
-            {
-                outcome = Err(error);
+            if times.is_valid(row) && values.value(row).is_finite() {
+                self.report(group, times.value(row), values.value(row) + 0.0);
             }
         });
-        outcome
+        Ok(())
     }
 
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
@@ -259,6 +255,9 @@ impl GroupsAccumulator for Increases {
             Some(rise)
         };
         let groups = emit.take_needed(&mut self.groups);
+        if groups.iter().any(|reports| reports.len() > REPORTS_MAX) {
+            return exec_err!("increase saw more than {REPORTS_MAX} reports of one group: group by what counts");
+        }
         Ok(Arc::new(groups.iter().map(rise).collect::<Float64Array>()))
     }
 
@@ -287,7 +286,7 @@ impl GroupsAccumulator for Increases {
                     let Ok(value) = <[u8; 8]>::try_from(value) else {
                         return Err(DataFusionError::Execution("a state of increase is cut short".into()));
                     };
-                    self.report(group, i64::from_le_bytes(*time), f64::from_le_bytes(value))?;
+                    self.report(group, i64::from_le_bytes(*time), f64::from_le_bytes(value));
                 }
                 Ok(())
             };
