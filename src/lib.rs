@@ -16,8 +16,11 @@ pub mod fold;
 
 pub mod judge;
 
-pub mod kafka;
 pub mod store;
+
+pub mod loops;
+
+pub mod kafka;
 
 pub mod pipeline;
 

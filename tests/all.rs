@@ -21,4 +21,5 @@ mod pack;
 mod plans;
 mod recovery;
 mod rule_tests;
+mod simulator;
 mod tidy;

@@ -268,7 +268,7 @@ pub(crate) fn wait_for(what: &str, logs: &[&Path], most: Duration, mut done: imp
 }
 
 /// A reading as text that tells every bit apart: rule, series, window end, value, samples, measures.
-type Line = String;
+pub(crate) type Line = String;
 
 fn expected(set: &RuleSet, sent: &[Sent], from: i64, until: i64) -> BTreeSet<Line> {
     let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
@@ -286,6 +286,16 @@ fn expected(set: &RuleSet, sent: &[Sent], from: i64, until: i64) -> BTreeSet<Lin
         assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected.first());
         tables.insert((*name).to_owned(), decoded.batch);
     }
+    batch_lines(set, &tables, from, until)
+}
+
+/// What the batch query over all events of each table says of every window.
+pub(crate) fn batch_lines(
+    set: &RuleSet,
+    tables: &BTreeMap<String, RecordBatch>,
+    from: i64,
+    until: i64,
+) -> BTreeSet<Line> {
     let mut lines = BTreeSet::new();
     // Rules that look back, or that read readings, have no query over events that they equal.
     for rule in set.rules.iter().filter(|rule| rule.reads.is_empty() && rule.history.is_empty()) {
@@ -327,7 +337,7 @@ fn expected(set: &RuleSet, sent: &[Sent], from: i64, until: i64) -> BTreeSet<Lin
     lines
 }
 
-fn line(
+pub(crate) fn line(
     rule: &str,
     series: &str,
     end: i64,

@@ -18,7 +18,8 @@ use crate::{
         output::{BreachEvent, Notice, Reading, plain},
         series::Happened,
     },
-    pipeline::{self, Shutdown, Watcher, clock},
+    loops::Watcher,
+    pipeline::{self, Shutdown, clock},
     rules::levels::Level,
     telemetry,
 };

@@ -37,11 +37,11 @@ impl Run {
         pipeline::shutdown_on_signal(&shutdown)?;
         let stages = if self.stages.is_empty() { config.run.stages.clone() } else { self.stages.into_iter().collect() };
         let mut context = pipeline::context(config, set, shutdown);
-        context.accept_lost = self.accept_lost;
+        context.job.accept_lost = self.accept_lost;
         tracing::info!(
-            instance = context.instance,
-            rules = context.set.rules.len(),
-            brokers = context.config.kafka.brokers,
+            instance = context.job.instance,
+            rules = context.job.set.rules.len(),
+            brokers = context.job.config.kafka.brokers,
             "starting"
         );
         pipeline::run(&context, &stages)?;

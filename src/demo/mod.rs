@@ -20,7 +20,8 @@ use self::generator::{Generator, demo_incidents};
 use crate::{
     config::{Config, Stage, Start, StoreKind},
     kafka::{self, topics},
-    pipeline::{self, Context, Shutdown, Watcher, clock},
+    loops::Watcher,
+    pipeline::{self, Context, Shutdown, clock},
     rules::{Files, RuleSet, Settings, diagnostics::Source},
 };
 
@@ -107,7 +108,7 @@ impl Demo {
             cluster.create_topic(&table.topic, PARTITIONS, 1)?;
         }
         let mut context = pipeline::context(config, set, shutdown);
-        context.watcher = Some(watcher);
+        context.job.watcher = Some(watcher);
         Ok(Self { cluster, brokers, context })
     }
 
@@ -119,8 +120,8 @@ impl Demo {
     /// Sends events and runs all stages, for a span or until shutdown is asked.
     pub fn run(self, span: Option<Duration>) -> Result<(), Error> {
         let shutdown = self.context.shutdown.clone();
-        let tables: BTreeSet<String> = self.context.set.tables();
-        let producer: BaseProducer = kafka::client(&self.context.config.kafka).create()?;
+        let tables: BTreeSet<String> = self.context.job.set.tables();
+        let producer: BaseProducer = kafka::client(&self.context.job.config.kafka).create()?;
         let running = pipeline::start(self.context, BTreeSet::from([Stage::Fold, Stage::Judge, Stage::Store]))?;
         let began = clock::now();
         let until = span.map(|span| began + i64::try_from(span.as_millis()).unwrap_or(i64::MAX));

@@ -44,21 +44,31 @@ struct Behind {
     time: Option<Millis>,
 }
 
+impl Source {
+    /// True where a section speaks of another life of the topic. Old brokers don't say which life it is.
+    fn is_other(&self, section: &Section) -> bool {
+        !self.incarnation.is_empty() && !section.incarnation.is_empty() && self.incarnation != section.incarnation
+    }
+}
+
 impl Chain {
     /// How a section relates to what was counted.
     pub fn link(&self, section: &Section) -> Link {
         let source = self.tables.get(&section.table).and_then(|partitions| partitions.get(&section.partition));
         match source {
             None => Link::Joins { hole: false },
-            // A recreated topic counts from zero again: its ranges say nothing about the old ones.
-            Some(source) if source.incarnation != section.incarnation => Link::Overlaps,
+            // A topic made anew counts from zero again: its ranges say nothing about the old ones. It begins with the
+            // word that what is left of the old one is lost.
+            Some(source) if source.is_other(section) && section.lost => Link::Joins { hole: false },
+            Some(source) if source.is_other(section) => Link::Overlaps,
             Some(source) => source.ranges.link(section.range),
         }
     }
 
     /// One past the unbroken prefix of a section's partition, where there is one.
     pub fn prefix_end(&self, section: &Section) -> Option<i64> {
-        self.tables.get(&section.table)?.get(&section.partition)?.ranges.prefix_end()
+        let source = self.tables.get(&section.table)?.get(&section.partition)?;
+        if source.is_other(section) { None } else { source.ranges.prefix_end() }
     }
 
     /// Counts a section that [`link`](Self::link) said joins. `settings` tells a table's out-of-orderness and the
@@ -75,7 +85,13 @@ impl Chain {
         let count = self.counts.entry(section.table.clone()).or_default();
         *count = section.partitions.max(*count);
         let source = self.tables.entry(section.table.clone()).or_default().entry(section.partition).or_default();
-        source.incarnation.clone_from(&section.incarnation);
+        if source.is_other(section) {
+            // Another life: time goes on, positions begin anew.
+            *source = Source { watermark: source.watermark, idle: source.idle, ..Source::default() };
+        }
+        if !section.incarnation.is_empty() {
+            source.incarnation.clone_from(&section.incarnation);
+        }
         source.ranges.insert(section.range);
 
         // Since when each fold has every event. What is lost is in none.
@@ -278,5 +294,13 @@ mod tests {
         accept(&mut chain, &section(0, 0, 5, Some(100), None), 1000);
         let again = Section { incarnation: "b".into(), ..section(0, 5, 9, Some(200), None) };
         assert_eq!(chain.link(&again), Link::Overlaps);
+        // Until somebody says that the rest of the old one is lost.
+        let anew = Section { incarnation: "b".into(), lost: true, ..section(0, 0, 0, None, None) };
+        assert_eq!(chain.link(&anew), Link::Joins { hole: false });
+        accept(&mut chain, &anew, 1000);
+        let first = Section { incarnation: "b".into(), ..section(0, 0, 4, Some(200), None) };
+        assert_eq!(chain.link(&first), Link::Joins { hole: false });
+        accept(&mut chain, &first, 1000);
+        assert_eq!(chain.link(&section(0, 5, 9, Some(200), None)), Link::Overlaps, "of the old one");
     }
 }

@@ -15,19 +15,10 @@ use rdkafka::{
 };
 
 use super::{Error, REQUEST, sys};
-use crate::config::Start;
-
-/// A topic and a partition of it.
-pub type TopicPartition = (String, i32);
-
-/// What a rebalance said.
-#[derive(Debug, Clone)]
-pub enum Rebalance {
-    /// These are ours from now on; reading has not begun.
-    Assigned(Vec<TopicPartition>),
-    /// These are no longer ours.
-    Revoked(Vec<TopicPartition>),
-}
+use crate::{
+    loops::{Described, Rebalance, TopicPartition},
+    panes::Millis,
+};
 
 /// Notes rebalances for the loop. Assigning is left to the loop, which knows the positions; revoking cannot wait.
 #[derive(Default)]
@@ -100,7 +91,9 @@ impl GroupConsumer {
             .set("fetch.message.max.bytes", "8388608")
             .set("topic.metadata.refresh.interval.ms", "30000");
         let consumer: BaseConsumer<Notes> = settings.create_with_context(Notes::default()).map_err(Error::Client)?;
-        consumer.subscribe(topics)?;
+        if !topics.is_empty() {
+            consumer.subscribe(topics)?;
+        }
         let probe = client
             .clone()
             .set("group.id", format!("{group}.probe"))
@@ -130,8 +123,13 @@ impl GroupConsumer {
         Ok(notes)
     }
 
-    /// Begins to read a partition at a position.
-    pub fn assign(&mut self, partition: &TopicPartition, position: i64) -> Result<(), Error> {
+    /// Begins to read a partition at a position; where it is read already, what was fetched is dropped.
+    pub fn seek(&mut self, partition: &TopicPartition, position: i64) -> Result<(), Error> {
+        if self.queues.remove(partition).is_some() {
+            let mut list = TopicPartitionList::new();
+            list.add_partition(&partition.0, partition.1);
+            self.consumer.incremental_unassign(&list)?;
+        }
         let Some(queue) = self.consumer.split_partition_queue(&partition.0, partition.1) else {
             return Err(Error::NoTopic(partition.0.clone()));
         };
@@ -140,15 +138,6 @@ impl GroupConsumer {
         list.add_partition_offset(&partition.0, partition.1, Offset::Offset(position))?;
         self.consumer.incremental_assign(&list)?;
         Ok(())
-    }
-
-    /// Reads a partition again from a position; what was fetched is dropped.
-    pub fn rewind(&mut self, partition: &TopicPartition, position: i64) -> Result<(), Error> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&partition.0, partition.1);
-        self.consumer.incremental_unassign(&list)?;
-        self.queues.remove(partition);
-        self.assign(partition, position)
     }
 
     /// The partitions being read.
@@ -192,15 +181,16 @@ impl GroupConsumer {
         sys::is_member(self.consumer.as_ref()).then(|| self.consumer.group_metadata()).flatten()
     }
 
-    /// How many partitions a topic has.
-    pub fn partitions(&self, topic: &str) -> Result<i32, Error> {
+    /// A topic as it is now.
+    pub fn describe(&self, topic: &str) -> Result<Described, Error> {
         let metadata = self.probe.fetch_metadata(Some(topic), REQUEST)?;
         let count =
             metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |topic| topic.partitions().len());
         if count == 0 {
             return Err(Error::NoTopic(topic.to_owned()));
         }
-        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+        let id = sys::topic_id(&self.probe, topic, Duration::from_secs(3)).unwrap_or_default();
+        Ok(Described { id, partitions: i32::try_from(count).unwrap_or(i32::MAX) })
     }
 
     /// The first position there is, and one past the last.
@@ -224,37 +214,15 @@ impl GroupConsumer {
         }))
     }
 
-    /// Where to begin with a partition: where the group stopped, else where it `began` before, else at `start`. A
-    /// position that is gone is an error, never a silent reset.
-    pub fn position(&self, partition: &TopicPartition, began: Option<i64>, start: Start) -> Result<i64, Error> {
-        let (topic, number) = partition;
-        let (low, high) = self.watermarks(partition)?;
-        if let Some(committed) = self.committed(partition)? {
-            let (topic, partition) = (topic.clone(), *number);
-            if committed > high {
-                return Err(Error::Recreated { topic, partition, committed, low, high });
-            }
-            if committed < low {
-                return Err(Error::Gone { topic, partition, committed, low, high });
-            }
-            return Ok(committed);
+    /// The first position at or after a time; the end where there is none.
+    pub fn position_at(&self, partition: &TopicPartition, time: Millis) -> Result<i64, Error> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&partition.0, partition.1, Offset::Offset(time))?;
+        let found = self.probe.offsets_for_times(list, REQUEST)?;
+        match found.elements().first().map(|element| element.offset()) {
+            Some(Offset::Offset(offset)) => Ok(offset),
+            _ => Ok(self.watermarks(partition)?.1),
         }
-        if let Some(began) = began {
-            return Ok(began);
-        }
-        Ok(match start {
-            Start::Earliest => low,
-            Start::Latest => high,
-            Start::At(time) => {
-                let mut list = TopicPartitionList::new();
-                list.add_partition_offset(topic, *number, Offset::Offset(time))?;
-                let found = self.probe.offsets_for_times(list, REQUEST)?;
-                match found.elements().first().map(|element| element.offset()) {
-                    Some(Offset::Offset(offset)) => offset,
-                    _ => high,
-                }
-            }
-        })
     }
 }
 
@@ -290,14 +258,15 @@ pub fn parts<'a>(message: &'a BorrowedMessage<'_>) -> crate::fold::stage::Messag
     }
 }
 
-/// Reads one partition from its first to its last committed record, without a group. Waits for transactions that
-/// were still open when it began: the last stable position may lie behind them.
-pub fn read_all(
+/// Reads one partition from a position to its last committed record, without a group. Waits for transactions that were
+/// still open when it began: the last stable position may lie behind them.
+pub fn read(
     client: &ClientConfig,
-    topic: &str,
-    partition: i32,
-    mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<(), Error>,
+    partition: &TopicPartition,
+    from: i64,
+    take: &mut dyn FnMut(&BorrowedMessage<'_>),
 ) -> Result<(), Error> {
+    let (topic, partition) = (partition.0.as_str(), partition.1);
     let mut settings = client.clone();
     settings
         .set("group.id", "tierwatch.restore")
@@ -311,16 +280,17 @@ pub fn read_all(
     let probe: BaseConsumer =
         settings.clone().set("isolation.level", "read_uncommitted").create().map_err(Error::Client)?;
     let (low, target) = probe.fetch_watermarks(topic, partition, REQUEST)?;
-    if low >= target {
+    let from = from.max(low);
+    if from >= target {
         return Ok(());
     }
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, partition, Offset::Beginning)?;
+    list.add_partition_offset(topic, partition, Offset::Offset(from))?;
     consumer.assign(&list)?;
     loop {
         match consumer.poll(Duration::from_millis(500)) {
             None => {}
-            Some(Ok(message)) => take(&message)?,
+            Some(Ok(message)) => take(&message),
             Some(Err(KafkaError::PartitionEOF(_))) => {
                 let (_, stable) = consumer.fetch_watermarks(topic, partition, REQUEST)?;
                 if stable >= target {

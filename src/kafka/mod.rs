@@ -8,7 +8,7 @@ pub mod range;
 pub mod topics;
 pub mod transaction;
 
-#[expect(unsafe_code, reason = "two bindings that rdkafka does not wrap")]
+#[expect(unsafe_code, reason = "three calls that rdkafka does not wrap")]
 mod sys;
 
 use std::time::Duration;
@@ -40,54 +40,6 @@ pub enum Error {
         "there is no topic `{0}`; `tierwatch migrate` makes Tierwatch's own topics, source topics are made by whoever writes to them"
     )]
     NoTopic(String),
-    /// A position is gone.
-    #[error(
-        "{topic}[{partition}] was read up to {committed}, but holds only {low} to {high}: its retention was shorter than the pause. \
-         Nothing was skipped. To record what is gone as lost and go on from {low}, run\n  tierwatch run --accept-lost"
-    )]
-    Gone {
-        /// The topic.
-        topic: String,
-        /// The partition.
-        partition: i32,
-        /// The position that was committed.
-        committed: i64,
-        /// The first position there is.
-        low: i64,
-        /// One past the last.
-        high: i64,
-    },
-    /// The group has forgotten where it stopped.
-    #[error(
-        "{topic}[{partition}] was read before, but the group's position is gone: it expires when no member is there for long (offsets.retention.minutes). \
-         Nothing was skipped. To record what was not read as lost and go on from {high}, the end of the partition, run\n  tierwatch run --accept-lost"
-    )]
-    Expired {
-        /// The topic.
-        topic: String,
-        /// The partition.
-        partition: i32,
-        /// One past the last position.
-        high: i64,
-    },
-    /// A topic holds less than was read of it.
-    #[error(
-        "{topic}[{partition}] was read up to {committed}, but holds only {low} to {high}: the topic was made anew. Nothing was skipped or counted. \
-         Its positions mean other events now, so it cannot be gone on with: give the table another topic, or start with a group and topics of your own \
-         (kafka.group, topics.prefix)"
-    )]
-    Recreated {
-        /// The topic.
-        topic: String,
-        /// The partition.
-        partition: i32,
-        /// The position that was committed.
-        committed: i64,
-        /// The first position there is.
-        low: i64,
-        /// One past the last.
-        high: i64,
-    },
     /// The partials topic has another number of partitions than the records in it say.
     #[error(
         "`{topic}` has {found} partitions and topics.partitions is {wanted}: the number is fixed when the topic is made; set topics.partitions = {found}"

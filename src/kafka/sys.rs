@@ -1,6 +1,10 @@
-//! What rdkafka 0.39 does not wrap: the member id of a group's metadata, and the cached end of a partition.
+//! What rdkafka 0.39 does not wrap: the member id of a group's metadata, the cached end of a partition, the id of a topic.
 
-use std::ffi::{CStr, CString};
+use std::{
+    ffi::{CStr, CString},
+    ptr,
+    time::Duration,
+};
 
 use rdkafka::{
     Offset,
@@ -8,9 +12,16 @@ use rdkafka::{
     consumer::{Consumer, ConsumerContext},
 };
 use rdkafka_sys::{
+    rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy,
+    rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_topic_id, rd_kafka_Uuid_base64str,
     rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
-    rd_kafka_consumer_group_metadata_member_id, rd_kafka_get_watermark_offsets, rd_kafka_resp_err_t,
+    rd_kafka_consumer_group_metadata_member_id, rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy,
+    rd_kafka_event_error, rd_kafka_get_watermark_offsets, rd_kafka_queue_destroy, rd_kafka_queue_new,
+    rd_kafka_queue_poll, rd_kafka_resp_err_t,
 };
+
+/// The id of no topic, as librdkafka writes it.
+const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
 /// True where the consumer is a member of its group. An offset commit without member id would not be fenced.
 pub(super) fn is_member<C: ConsumerContext>(consumer: &impl Consumer<C>) -> bool {
@@ -51,4 +62,40 @@ pub(super) fn cached_high_watermark<C: ConsumerContext>(
         && Offset::from_raw(high) != Offset::Invalid
         && high >= 0;
     known.then_some(high)
+}
+
+/// The id of a topic, another for each of its lives. `None` where the broker does not say within `wait`: old ones and the
+/// one inside the process don't.
+pub(super) fn topic_id<C: ConsumerContext>(consumer: &impl Consumer<C>, topic: &str, wait: Duration) -> Option<String> {
+    let name = CString::new(topic).ok()?;
+    let mut names = [name.as_ptr()];
+    let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the client, the name and the array outlive the calls; collection, queue and event are ours and destroyed
+    // once each, after what was read from them was copied. Each pointer that may be null is looked at first.
+    unsafe {
+        let client = consumer.client().native_ptr();
+        let topics = rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let queue = rd_kafka_queue_new(client);
+        rd_kafka_DescribeTopics(client, topics, ptr::null(), queue);
+        rd_kafka_TopicCollection_destroy(topics);
+        let event = rd_kafka_queue_poll(queue, wait);
+        let mut id = None;
+        if !event.is_null() {
+            let result = rd_kafka_event_DescribeTopics_result(event);
+            if rd_kafka_event_error(event) == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && !result.is_null() {
+                let mut count = 0;
+                let found = rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+                if count > 0 && !found.is_null() {
+                    let uuid = rd_kafka_TopicDescription_topic_id(*found);
+                    let text = if uuid.is_null() { ptr::null() } else { rd_kafka_Uuid_base64str(uuid) };
+                    if !text.is_null() {
+                        id = Some(CStr::from_ptr(text).to_string_lossy().into_owned());
+                    }
+                }
+            }
+            rd_kafka_event_destroy(event);
+        }
+        rd_kafka_queue_destroy(queue);
+        id.filter(|id| id.as_str() != NO_ID)
+    }
 }

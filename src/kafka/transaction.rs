@@ -12,21 +12,7 @@ use rdkafka::{
 };
 
 use super::{Error, REQUEST};
-
-/// A record to be written.
-#[derive(Debug, Default)]
-pub struct Outgoing {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: Option<i32>,
-    /// The key.
-    pub key: Option<Vec<u8>>,
-    /// The value; `None` is a tombstone.
-    pub value: Option<Vec<u8>>,
-    /// The headers.
-    pub headers: Vec<(String, Vec<u8>)>,
-}
+use crate::loops::Outgoing;
 
 /// Writes transactions under one id.
 pub struct Transactions {

@@ -4,10 +4,7 @@
 //! with that error: whoever runs it starts it again, and it goes on from the log.
 
 pub mod clock;
-mod fold;
-mod judge;
-mod rules;
-mod store;
+mod edge;
 
 use std::{
     collections::BTreeSet,
@@ -16,17 +13,17 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use self::edge::{KafkaEdge, Target};
 use crate::{
-    config::{Config, Stage},
-    judge::output::{BreachEvent, Notice, Reading},
-    kafka,
-    panes::Millis,
+    config::{Config, Stage, StoreKind},
+    kafka::{self, consumer::GroupConsumer, transaction::Transactions},
+    loops::{self, Job, rules::Provenance},
     rules::RuleSet,
+    store::{clickhouse::ClickHouse, parquet::Folder},
 };
 
 /// Asks all stages to end.
@@ -45,33 +42,15 @@ impl Shutdown {
     }
 }
 
-/// Somebody who wants to see what happens as it happens: the demo's screen.
-pub trait Watcher: Send + Sync {
-    /// Readings and breach events of one judge transaction, once it is committed.
-    fn judged(&self, readings: &[Reading], breaches: &[BreachEvent], notices: &[Notice]);
-    /// Events folded and rejected in one fold transaction, once it is committed.
-    fn folded(&self, events: u64, rejected: u64);
-}
-
-/// What every stage has.
+/// What every stage of this process has.
 #[derive(Clone)]
 pub struct Context {
-    /// The configuration.
-    pub config: Arc<Config>,
+    /// What its loops have.
+    pub job: Job,
     /// Settings of every Kafka client.
     pub client: ClientConfig,
-    /// The rules of this instance.
-    pub set: Arc<RuleSet>,
     /// Asked when the process is to end.
     pub shutdown: Shutdown,
-    /// Whether positions that are gone may be recorded as lost.
-    pub accept_lost: bool,
-    /// Who watches.
-    pub watcher: Option<Arc<dyn Watcher>>,
-    /// A name that no other instance has.
-    pub instance: String,
-    /// When the first rule set of all was written to the log.
-    pub began_ms: Millis,
 }
 
 /// Why the pipeline stops.
@@ -80,57 +59,35 @@ pub enum Error {
     /// Kafka.
     #[error(transparent)]
     Kafka(#[from] kafka::Error),
-    /// FOLD.
-    #[error("FOLD: {0}")]
-    Fold(#[from] crate::fold::stage::StageError),
-    /// JUDGE.
-    #[error("JUDGE: {0}")]
-    Judge(#[from] crate::judge::stage::StageError),
-    /// STORE.
-    #[error("STORE: {0}")]
-    Store(#[from] crate::store::stage::StageError),
+    /// A loop.
+    #[error(transparent)]
+    Loop(#[from] loops::Error),
     /// STORE, to Parquet.
     #[error("STORE: {0}")]
     Parquet(#[from] crate::store::parquet::Error),
-    /// A plan.
-    #[error("a plan cannot be made: {0}")]
-    Plan(#[from] datafusion::common::DataFusionError),
     /// The asynchronous runtime.
     #[error("the asynchronous runtime cannot be started: {0}")]
     Runtime(std::io::Error),
-    /// The rule set in force cannot be run here.
-    #[error(
-        "the rule set in force ({0}) is newer than these files, and this binary cannot run it: upgrade this instance, or write the rules anew"
-    )]
-    NewerRules(String),
     /// A stage ended with a bug.
     #[error("stage {0} ended unexpectedly; this is a bug, please report it with the log")]
     Panicked(&'static str),
 }
 
-/// One stage's loop.
-type Work = fn(&Context) -> Result<(), Error>;
-
 /// Runs stages until shutdown is asked or one fails.
 pub fn run(context: &Context, stages: &BTreeSet<Stage>) -> Result<(), Error> {
-    kafka::topics::connect(&context.client, context.config.kafka.connect_timeout)?;
-    kafka::topics::check(&context.client, &context.config.topics)?;
+    kafka::topics::connect(&context.client, context.job.config.kafka.connect_timeout)?;
+    kafka::topics::check(&context.client, &context.job.config.topics)?;
     let mut context = context.clone();
     if stages.contains(&Stage::Fold) {
-        rules::announce(&mut context)?;
+        announce(&mut context)?;
     }
     let first: Arc<Mutex<Option<Error>>> = Arc::default();
     let mut threads = Vec::new();
-    for stage in stages {
+    for stage in stages.iter().copied() {
         let (context, first) = (context.clone(), Arc::clone(&first));
-        let (name, work): (&'static str, Work) = match stage {
-            Stage::Fold => ("fold", fold::run),
-            Stage::Judge => ("judge", judge::run),
-            Stage::Store => ("store", store::run),
-        };
+        let name = stage.as_str();
         let spawned = thread::Builder::new().name(name.into()).stack_size(16 << 20).spawn(move || {
-            let outcome = work(&context);
-            if let Err(error) = outcome {
+            if let Err(error) = work(&context, stage) {
                 tracing::error!(stage = name, %error, "stopped");
                 first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }
@@ -147,6 +104,64 @@ pub fn run(context: &Context, stages: &BTreeSet<Stage>) -> Result<(), Error> {
     }
     let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
     first.or(panicked).map_or(Ok(()), Err)
+}
+
+/// Runs one stage.
+fn work(context: &Context, stage: Stage) -> Result<(), Error> {
+    let config = &context.job.config;
+    let group = format!("{}.{}", config.kafka.group, stage.as_str());
+    let topics = match stage {
+        Stage::Fold => loops::fold::topics(&context.job.set).into_keys().collect(),
+        Stage::Judge => vec![config.topics.partials.clone()],
+        Stage::Store if config.store.kind == StoreKind::None => Vec::new(),
+        Stage::Store => loops::store::topics(&context.job),
+    };
+    let target = match (stage, config.store.kind) {
+        (Stage::Store, StoreKind::Parquet) => Target::Parquet(Folder::new(&config.store.path)?),
+        (Stage::Store, StoreKind::Clickhouse) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+            Target::ClickHouse(Box::new(ClickHouse::new(&config.clickhouse)), runtime)
+        }
+        _ => Target::None,
+    };
+    let mut edge = edge(context, &group, &topics, &format!("{group}.{}", context.job.instance))?;
+    edge.target = target;
+    loops::run(async {
+        match stage {
+            Stage::Fold => loops::fold::run(&context.job, &mut edge).await,
+            Stage::Judge => loops::judge::run(&context.job, &mut edge).await,
+            Stage::Store => loops::store::run(&context.job, &mut edge).await,
+        }
+    })?;
+    Ok(())
+}
+
+fn edge<'a>(context: &'a Context, group: &str, topics: &[String], writer: &str) -> Result<KafkaEdge<'a>, Error> {
+    let config = &context.job.config.kafka;
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+    Ok(KafkaEdge {
+        context,
+        consumer: GroupConsumer::join(&context.client, group, &topics, config.session_timeout)?,
+        transactions: Transactions::new(&context.client, writer, config.transaction_timeout),
+        target: Target::None,
+    })
+}
+
+/// Brings this instance's rules into the log, or takes those in force.
+fn announce(context: &mut Context) -> Result<(), Error> {
+    let config = Arc::clone(&context.job.config);
+    let provenance = Provenance {
+        newest_ms: crate::files::newest(&[&config.rules.path, &config.rules.reference, &config.tables.path]),
+        commit: crate::files::commit(&config.rules.path),
+    };
+    let mut job = context.job.clone();
+    // One name for all instances: of those who would write at the same time, the last one to be ready may.
+    let group = format!("{}.rules", config.kafka.group);
+    let mut edge = edge(context, &group, &[], &group)?;
+    loops::run(loops::rules::announce(&mut job, &provenance, &mut edge))?;
+    drop(edge);
+    context.job = job;
+    Ok(())
 }
 
 /// Stages running in the background.
@@ -199,42 +214,15 @@ pub fn context(config: Config, set: RuleSet, shutdown: Shutdown) -> Context {
     // A random name is unique enough: it only has to differ from those of other instances.
     let instance =
         config.kafka.instance.clone().unwrap_or_else(|| format!("{:x}-{:x}", std::process::id(), clock::now()));
-    Context {
-        config: Arc::new(config),
-        client,
-        set: Arc::new(set),
-        shutdown,
-        accept_lost: false,
-        watcher: None,
-        began_ms: 0,
-        instance,
-    }
+    let job =
+        Job { config: Arc::new(config), set: Arc::new(set), accept_lost: false, watcher: None, began_ms: 0, instance };
+    Context { job, client, shutdown }
 }
 
-/// Tries again what the broker may yet answer, with growing pauses, for as long as brokers may be away.
-fn retry<T>(
-    context: &Context,
-    what: &str,
-    mut work: impl FnMut() -> Result<T, kafka::Error>,
-) -> Result<T, kafka::Error> {
-    let until = clock::now() + i64::try_from(context.config.kafka.connect_timeout.as_millis()).unwrap_or(i64::MAX);
-    let mut pause = Duration::from_millis(50);
-    loop {
-        match work() {
-            Err(kafka::Error::Kafka(error)) if clock::now() < until && !context.shutdown.asked() => {
-                tracing::warn!(%error, "{what}; trying again");
-                thread::sleep(pause);
-                pause = (pause * 2).min(Duration::from_secs(3));
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-fn offsets(positions: impl IntoIterator<Item = (String, i32, i64)>) -> Result<TopicPartitionList, kafka::Error> {
+fn offsets(positions: &[(String, i32, i64)]) -> Result<TopicPartitionList, kafka::Error> {
     let mut list = TopicPartitionList::new();
     for (topic, partition, position) in positions {
-        list.add_partition_offset(&topic, partition, Offset::Offset(position))?;
+        list.add_partition_offset(topic, *partition, Offset::Offset(*position))?;
     }
     Ok(list)
 }

@@ -1,0 +1,308 @@
+//! FOLD's loop.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{Described, Edge, EdgeError, Error, Job, Outgoing, Rebalance, TopicPartition, ms};
+use crate::{
+    config::Start,
+    decode::Limits,
+    fold::{
+        Origin, Source,
+        stage::{DeadLetter, Stage, Transaction},
+    },
+    position::Range,
+    rules::{RuleSet, catalog::Catalog},
+};
+
+/// How many events of one partition are taken at a time.
+const EVENTS_MAX: usize = 2_000;
+/// How often quiet partitions are asked whether their end is still there, in milliseconds.
+const ASK_END_MS: i64 = 1_000;
+
+/// The source topics that a rule set reads, and the table of each.
+pub fn topics(set: &RuleSet) -> BTreeMap<String, String> {
+    let used = set.tables();
+    let tables = set.catalog.tables.values().filter(|table| used.contains(&table.name));
+    tables.map(|table| (table.topic.clone(), table.name.clone())).collect()
+}
+
+/// The limits on events.
+pub fn limits(job: &Job) -> Limits {
+    let fold = &job.config.fold;
+    Limits { event_bytes_max: fold.max_event_bytes, ahead_ms_max: ms(fold.max_ahead), age_ms_max: ms(fold.max_age) }
+}
+
+/// Runs until the process ends.
+pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
+    let mut stage = Stage::new(&job.set, limits(job), job.config.topics.partitions, ms(job.config.fold.interval))?;
+    let mut work =
+        Fold { job, topics: topics(&job.set), begun: BTreeMap::new(), known: BTreeMap::new(), new: BTreeMap::new() };
+    for topic in work.topics.keys() {
+        if let Err(EdgeError::NoTopic(topic)) = edge.describe(topic).await {
+            tracing::warn!(topic, "there is no such topic; rules that read it wait until it is there");
+        }
+    }
+    edge.ready().await?;
+    let mut failures = 0;
+    let mut asked_ms = 0;
+    let mut busy = false;
+    while !edge.ending() {
+        for note in edge.serve(if busy { Duration::ZERO } else { Duration::from_millis(5) }).await? {
+            match note {
+                Rebalance::Assigned(partitions) => {
+                    if !partitions.is_empty() {
+                        work.known = known(job, edge).await?;
+                    }
+                    for partition in partitions {
+                        work.begin(&mut stage, edge, &partition).await?;
+                    }
+                }
+                Rebalance::Revoked(partitions) => {
+                    for partition in &partitions {
+                        tracing::info!(topic = partition.0, partition = partition.1, "no longer folding");
+                        stage.forget(&work.source(partition));
+                    }
+                }
+            }
+        }
+        busy = false;
+        let now = edge.now();
+        let mut ask = now - asked_ms >= ASK_END_MS;
+        for partition in edge.reading() {
+            let source = work.source(&partition);
+            let mut outcome = Ok(());
+            let taken =
+                edge.take(&partition, EVENTS_MAX, &mut |messages| outcome = stage.events(&source, messages)).await?;
+            outcome?;
+            if taken > 0 {
+                busy = true;
+            } else if ask {
+                let at_end = edge.at_end(&partition).await.unwrap_or_else(|error| {
+                    // A broker that does not answer would be waited for again for each partition.
+                    tracing::warn!(%error, "the end of partitions cannot be asked for; their time stands still");
+                    ask = false;
+                    false
+                });
+                stage.set_at_end(&source, at_end);
+            }
+        }
+        if now - asked_ms >= ASK_END_MS {
+            asked_ms = now;
+        }
+        let failed = stage.failed();
+        if failed.len() > failures {
+            failures = failed.len();
+            tell_failed(&job.set, &failed);
+        }
+        let now = edge.now();
+        if let Some(transaction) = stage.due(now)? {
+            work.write(&mut stage, edge, &transaction).await?;
+        }
+    }
+    Ok(())
+}
+
+fn tell_failed(set: &Arc<RuleSet>, failed: &BTreeMap<String, String>) {
+    for rule in &set.rules {
+        for reason in rule.folds.iter().filter_map(|fold| failed.get(&fold.ids.fold)) {
+            tracing::error!(
+                rule = rule.header.name,
+                reason,
+                "the rule failed on an event; its readings are partial until it changes"
+            );
+        }
+    }
+}
+
+struct Fold<'a> {
+    job: &'a Job,
+    topics: BTreeMap<String, String>,
+    /// Where reading began, for partitions of which nothing is committed yet.
+    begun: BTreeMap<TopicPartition, i64>,
+    /// Partitions that were ever read, with the topic's id: that the group knows nothing of them is no first start.
+    known: BTreeMap<TopicPartition, String>,
+    /// Partitions read for the first time, to be noted with the next transaction.
+    new: BTreeMap<TopicPartition, String>,
+}
+
+/// What the keys of notes of source partitions begin with.
+const SOURCE: &str = "source\u{1f}";
+
+/// The key under which the state topic notes that a source partition is being read; the value is the topic's id.
+fn source_key(partition: &TopicPartition) -> String {
+    format!("{SOURCE}{}\u{1f}{}", partition.0, partition.1)
+}
+
+/// The source partitions that were ever read.
+async fn known(job: &Job, edge: &mut impl Edge) -> Result<BTreeMap<TopicPartition, String>, EdgeError> {
+    let mut known = BTreeMap::new();
+    edge.read(&(job.config.topics.state.clone(), 0), 0, &mut |message| {
+        let key = message.key.map(String::from_utf8_lossy).unwrap_or_default();
+        let place = key.strip_prefix(SOURCE).and_then(|rest| rest.split_once('\u{1f}'));
+        if let Some((topic, partition)) = place
+            && let Ok(partition) = partition.parse()
+        {
+            let id = message.payload.map(String::from_utf8_lossy).unwrap_or_default();
+            // Before ids were noted, a note said nothing.
+            known.insert((topic.to_owned(), partition), if id == "{}" { String::new() } else { id.into_owned() });
+        }
+    })
+    .await?;
+    Ok(known)
+}
+
+impl Fold<'_> {
+    fn source(&self, partition: &TopicPartition) -> Source {
+        Source { table: self.topics.get(&partition.0).cloned().unwrap_or_default(), partition: partition.1 }
+    }
+
+    async fn origin(&self, edge: &mut impl Edge, topic: &str) -> Result<Origin, Error> {
+        let Described { id, partitions } = edge.describe(topic).await?;
+        Ok(Origin { topic: topic.to_owned(), incarnation: id, partitions })
+    }
+
+    /// Begins a partition where the group stopped, or where a first start begins.
+    async fn begin(
+        &mut self,
+        stage: &mut Stage,
+        edge: &mut impl Edge,
+        partition: &TopicPartition,
+    ) -> Result<(), Error> {
+        let origin = self.origin(edge, &partition.0).await?;
+        let source = self.source(partition);
+        let outcome = self.position(edge, partition, &origin).await;
+        let (position, lost) = match outcome {
+            Ok(position) => (position, None),
+            Err(Error::Gone { committed, low, .. }) if self.job.accept_lost => (low, Some((committed, low))),
+            Err(Error::Expired { high, .. }) if self.job.accept_lost => (high, Some((0, high))),
+            // The new life of a topic begins where it begins, with an empty range that says so.
+            Err(Error::Recreated { low, .. }) if self.job.accept_lost => (low, Some((low, low))),
+            Err(error) => return Err(error),
+        };
+        stage.begin(&source, origin.clone(), position)?;
+        if let Some((start, end)) = lost {
+            stage.lost(&source, &origin, Range { start, end });
+            tracing::warn!(
+                topic = partition.0,
+                partition = partition.1,
+                start,
+                end,
+                "positions are gone; recorded as lost"
+            );
+        } else {
+            tracing::info!(topic = partition.0, partition = partition.1, position, "folding");
+        }
+        self.begun.insert(partition.clone(), position);
+        if self.known.get(partition) != Some(&origin.incarnation) {
+            self.new.insert(partition.clone(), origin.incarnation);
+        }
+        Ok(edge.seek(partition, position).await?)
+    }
+
+    /// Where to begin with a partition: where the group stopped, else where it began before, else where a first start
+    /// begins. A position that is gone is an error, never a silent reset.
+    async fn position(&self, edge: &mut impl Edge, partition: &TopicPartition, origin: &Origin) -> Result<i64, Error> {
+        let (topic, number) = (partition.0.clone(), partition.1);
+        let committed = edge.committed(partition).await?;
+        let (low, high) = edge.watermarks(partition).await?;
+        let known = self.known.get(partition);
+        let other =
+            known.is_some_and(|id| !id.is_empty() && !origin.incarnation.is_empty() && *id != origin.incarnation);
+        if other {
+            let committed = committed.unwrap_or_default();
+            return Err(Error::Recreated { topic, partition: number, committed, low, high });
+        }
+        if let Some(committed) = committed {
+            if committed > high {
+                return Err(Error::Recreated { topic, partition: number, committed, low, high });
+            }
+            if committed < low {
+                return Err(Error::Gone { topic, partition: number, committed, low, high });
+            }
+            return Ok(committed);
+        }
+        // A partition that is begun again begins where it began, not where its end is by now.
+        if let Some(began) = self.begun.get(partition) {
+            return Ok(*began);
+        }
+        if known.is_some() {
+            return Err(Error::Expired { topic, partition: number, high });
+        }
+        Ok(match self.job.config.fold.start {
+            Start::Earliest => low,
+            // `latest` is what came since the first start of all: a partition that appears later is read from its
+            // beginning.
+            Start::Latest => edge.position_at(partition, self.job.began_ms).await?,
+            Start::At(time) => edge.position_at(partition, time).await?,
+        })
+    }
+
+    async fn write(&mut self, stage: &mut Stage, edge: &mut impl Edge, transaction: &Transaction) -> Result<(), Error> {
+        let topics = &self.job.config.topics;
+        let mut records: Vec<Outgoing> = Vec::new();
+        for (partition, bytes) in &transaction.records {
+            records.push(Outgoing {
+                topic: topics.partials.clone(),
+                partition: Some(*partition),
+                value: Some(bytes.clone()),
+                ..Outgoing::default()
+            });
+        }
+        let letters = transaction.dead_letters.iter();
+        records.extend(letters.map(|letter| dead_letter(&topics.dead_letters, letter, &self.job.set.catalog)));
+        records.extend(self.new.iter().map(|(partition, id)| Outgoing {
+            topic: topics.state.clone(),
+            partition: Some(0),
+            key: Some(source_key(partition).into_bytes()),
+            value: Some(id.clone().into_bytes()),
+            headers: Vec::new(),
+        }));
+        let rejected = u64::try_from(transaction.dead_letters.len()).unwrap_or_default();
+        if let Err(error) = edge.write(&records, &transaction.offsets).await {
+            tracing::warn!(%error, "a FOLD transaction failed; reading again from the last one that did not");
+            edge.ready().await?;
+            for partition in edge.reading() {
+                self.begin(stage, edge, &partition).await?;
+            }
+            return Ok(());
+        }
+        self.known.append(&mut self.new);
+        tracing::debug!(events = transaction.events, records = transaction.records.len(), "folded");
+        if let Some(watcher) = &self.job.watcher {
+            watcher.folded(transaction.events, rejected);
+        }
+        if rejected > 0 {
+            tracing::warn!(events = rejected, topic = topics.dead_letters, "events went to the dead letters");
+        }
+        Ok(())
+    }
+}
+
+/// A dead letter: the event as it came, with what is wrong and where it came from in its headers.
+pub(super) fn dead_letter(topic: &str, letter: &DeadLetter, catalog: &Catalog) -> Outgoing {
+    let table = catalog.tables.values().find(|table| table.topic == letter.topic);
+    let mut headers: Vec<(String, Vec<u8>)> =
+        letter.headers.iter().map(|(name, value)| (name.clone(), value.clone().unwrap_or_default())).collect();
+    let mut add = |name: &str, value: String| headers.push((format!("tierwatch_{name}"), value.into_bytes()));
+    add("id", format!("{}/{}/{}", letter.topic, letter.partition, letter.offset));
+    add("reason", letter.reason.to_owned());
+    add("detail", letter.detail.clone());
+    add("table", table.map(|table| table.name.clone()).unwrap_or_default());
+    add("topic", letter.topic.clone());
+    add("partition", letter.partition.to_string());
+    add("offset", letter.offset.to_string());
+    add("bytes", letter.bytes.to_string());
+    if let Some(timestamp) = letter.timestamp {
+        add("timestamp", crate::time::rfc3339(timestamp));
+    }
+    if let Some(sha256) = &letter.sha256 {
+        add("sha256", sha256.clone());
+    }
+    Outgoing {
+        topic: topic.to_owned(),
+        partition: Some(0),
+        key: letter.key.clone(),
+        value: letter.payload.clone(),
+        headers,
+    }
+}

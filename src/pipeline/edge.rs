@@ -1,0 +1,172 @@
+//! What the loops ask of the world, asked of Kafka, ClickHouse and the clock. Requests that fail are tried again for as
+//! long as brokers may be away.
+
+use std::{thread, time::Duration};
+
+use rdkafka::{Message as _, TopicPartitionList};
+
+use super::{Context, clock, offsets};
+use crate::{
+    fold::stage::Message,
+    kafka::{
+        self,
+        consumer::{GroupConsumer, Polled, parts, read},
+        transaction::Transactions,
+    },
+    loops::{Described, Edge, EdgeError, Outgoing, Rebalance, TopicPartition},
+    panes::Millis,
+    store::{clickhouse::ClickHouse, parquet::Folder, stage::Insert},
+};
+
+/// Where inserts go.
+pub(super) enum Target {
+    /// Nowhere.
+    None,
+    /// ClickHouse, with a runtime for its client.
+    ClickHouse(Box<ClickHouse>, tokio::runtime::Runtime),
+    /// Parquet files.
+    Parquet(Folder),
+}
+
+/// The world of one stage of this process.
+pub(super) struct KafkaEdge<'a> {
+    pub(super) context: &'a Context,
+    pub(super) consumer: GroupConsumer,
+    pub(super) transactions: Transactions,
+    pub(super) target: Target,
+}
+
+impl From<kafka::Error> for EdgeError {
+    fn from(error: kafka::Error) -> Self {
+        match error {
+            kafka::Error::NoTopic(topic) => Self::NoTopic(topic),
+            other => Self::Other(Box::new(other)),
+        }
+    }
+}
+
+impl KafkaEdge<'_> {
+    /// Tries again what the broker may yet answer, with growing pauses.
+    fn retry<T>(
+        &mut self,
+        what: &str,
+        mut work: impl FnMut(&mut Self) -> Result<T, kafka::Error>,
+    ) -> Result<T, EdgeError> {
+        let wait = i64::try_from(self.context.job.config.kafka.connect_timeout.as_millis()).unwrap_or(i64::MAX);
+        let until = clock::now().saturating_add(wait);
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match work(self) {
+                Err(kafka::Error::Kafka(error)) if clock::now() < until && !self.context.shutdown.asked() => {
+                    tracing::warn!(%error, "{what}; trying again");
+                    thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_secs(3));
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
+    }
+}
+
+impl Edge for KafkaEdge<'_> {
+    fn now(&self) -> Millis {
+        clock::now()
+    }
+
+    fn ending(&self) -> bool {
+        self.context.shutdown.asked()
+    }
+
+    fn reading(&self) -> Vec<TopicPartition> {
+        self.consumer.reading()
+    }
+
+    async fn serve(&mut self, wait: Duration) -> Result<Vec<Rebalance>, EdgeError> {
+        Ok(self.consumer.serve(wait)?)
+    }
+
+    async fn seek(&mut self, partition: &TopicPartition, position: i64) -> Result<(), EdgeError> {
+        Ok(self.consumer.seek(partition, position)?)
+    }
+
+    async fn take(
+        &mut self,
+        partition: &TopicPartition,
+        most: usize,
+        then: &mut dyn FnMut(&[Message<'_>]),
+    ) -> Result<usize, EdgeError> {
+        let Polled::Messages(messages) = self.consumer.take(partition, most)? else { return Ok(0) };
+        let messages: Vec<Message<'_>> = messages.iter().map(parts).collect();
+        then(&messages);
+        Ok(messages.len())
+    }
+
+    async fn at_end(&mut self, partition: &TopicPartition) -> Result<bool, EdgeError> {
+        Ok(self.consumer.at_end(partition)?)
+    }
+
+    async fn committed(&mut self, partition: &TopicPartition) -> Result<Option<i64>, EdgeError> {
+        self.retry("a position cannot be read", |edge| edge.consumer.committed(partition))
+    }
+
+    async fn watermarks(&mut self, partition: &TopicPartition) -> Result<(i64, i64), EdgeError> {
+        self.retry("the ends of a partition cannot be read", |edge| edge.consumer.watermarks(partition))
+    }
+
+    async fn position_at(&mut self, partition: &TopicPartition, time: Millis) -> Result<i64, EdgeError> {
+        self.retry("a position cannot be read", |edge| edge.consumer.position_at(partition, time))
+    }
+
+    async fn describe(&mut self, topic: &str) -> Result<Described, EdgeError> {
+        self.retry("a topic cannot be described", |edge| edge.consumer.describe(topic))
+    }
+
+    async fn ready(&mut self) -> Result<(), EdgeError> {
+        self.retry("no transactional producer", |edge| edge.transactions.ready().map(|_| ()))
+    }
+
+    async fn write(&mut self, records: &[Outgoing], positions: &[(String, i32, i64)]) -> Result<(), EdgeError> {
+        let Some(metadata) = self.consumer.metadata() else {
+            return Err(kafka::Error::Admin("this instance is no member of its group just now".into()).into());
+        };
+        Ok(self.transactions.write(records, &offsets(positions)?, Some(&metadata))?)
+    }
+
+    async fn publish(&mut self, records: &[Outgoing]) -> Result<(), EdgeError> {
+        Ok(self.transactions.write(records, &TopicPartitionList::new(), None)?)
+    }
+
+    async fn commit(&mut self, positions: &[(String, i32, i64)]) -> Result<(), EdgeError> {
+        Ok(self.consumer.commit(&offsets(positions)?)?)
+    }
+
+    async fn read(
+        &mut self,
+        partition: &TopicPartition,
+        from: i64,
+        then: &mut dyn FnMut(&Message<'_>),
+    ) -> Result<(), EdgeError> {
+        // What was handed on once is not handed on again by a second try.
+        let mut next = from;
+        self.retry("a topic cannot be read", |edge| {
+            read(&edge.context.client, partition, next, &mut |message| {
+                next = message.offset() + 1;
+                then(&parts(message));
+            })
+        })
+    }
+
+    async fn insert(&mut self, insert: &Insert) -> Result<(), String> {
+        match &self.target {
+            Target::None => Ok(()),
+            Target::ClickHouse(server, runtime) => {
+                runtime.block_on(server.insert(insert)).map_err(|error| error.to_string())
+            }
+            Target::Parquet(folder) => folder.insert(insert).map_err(|error| error.to_string()),
+        }
+    }
+
+    async fn pause(&mut self, wait: Duration) {
+        thread::sleep(wait);
+    }
+}

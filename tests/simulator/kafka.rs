@@ -1,0 +1,443 @@
+//! A model of Kafka: partitions, transactions with markers and the last stable position, fencing, groups.
+//!
+//! It does what the real one does where that matters to exactly-once, and what the real one is known to do wrongly where
+//! the seed says so: a transaction that ends differently in each partition, late, or without anybody knowing how.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tierwatch::loops::Outgoing;
+
+/// A topic and a partition of it.
+pub(crate) type Place = (String, i32);
+
+/// How a transaction ended in one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Open,
+    Committed,
+    Aborted,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) offset: i64,
+    pub(crate) append_ms: i64,
+    pub(crate) record: Outgoing,
+    transaction: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    pub(crate) low: i64,
+    pub(crate) high: i64,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) id: String,
+    pub(crate) partitions: Vec<Log>,
+}
+
+#[derive(Debug, Default)]
+struct Transaction {
+    logs: BTreeMap<Place, End>,
+    /// Positions of groups that come with it, and how that ended.
+    offsets: BTreeMap<(String, Place), (i64, End)>,
+    began_ms: i64,
+    /// How and when what is still open ends, where that is decided.
+    decided: Vec<(i64, Part, End)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Log(Place),
+    Offset((String, Place)),
+}
+
+#[derive(Debug, Default)]
+struct Writer {
+    epoch: u64,
+    open: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Member {
+    topics: Vec<String>,
+    seen_ms: i64,
+    generation: u64,
+    pub(crate) assigned: BTreeSet<Place>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    generation: u64,
+    pub(crate) members: BTreeMap<u64, Member>,
+    offsets: BTreeMap<Place, i64>,
+}
+
+/// Why a request failed, as far as a client can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused(pub(crate) &'static str);
+
+#[derive(Debug, Default)]
+pub(crate) struct Kafka {
+    pub(crate) now: i64,
+    pub(crate) topics: BTreeMap<String, Topic>,
+    pub(crate) groups: BTreeMap<String, Group>,
+    writers: BTreeMap<String, Writer>,
+    transactions: BTreeMap<u64, Transaction>,
+    next: u64,
+}
+
+/// How long a member may be silent.
+pub(crate) const SESSION_MS: i64 = 6_000;
+/// How long a transaction may be open.
+pub(crate) const TRANSACTION_MS: i64 = 5_000;
+
+impl Kafka {
+    pub(crate) fn create(&mut self, topic: &str, partitions: i32) {
+        self.next += 1;
+        let id = format!("life{}", self.next);
+        let partitions = (0..partitions).map(|_| Log::default()).collect();
+        self.topics.insert(topic.to_owned(), Topic { id, partitions });
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub(crate) fn log(&self, place: &Place) -> Option<&Log> {
+        self.topics.get(&place.0)?.partitions.get(usize::try_from(place.1).ok()?)
+    }
+
+    fn log_mut(&mut self, place: &Place) -> Option<&mut Log> {
+        self.topics.get_mut(&place.0)?.partitions.get_mut(usize::try_from(place.1).ok()?)
+    }
+
+    /// Time passes: transactions whose time is up are aborted, what was decided happens, silent members are put out.
+    pub(crate) fn advance(&mut self, now: i64) {
+        self.now = now;
+        let mut marks = Vec::new();
+        let mut late = Vec::new();
+        for (id, transaction) in &mut self.transactions {
+            let due = |at: i64| at <= now;
+            marks.extend(
+                transaction.decided.iter().filter(|(at, ..)| due(*at)).map(|(_, part, end)| (*id, part.clone(), *end)),
+            );
+            transaction.decided.retain(|(at, ..)| !due(*at));
+            if transaction.decided.is_empty() && now - transaction.began_ms > TRANSACTION_MS {
+                late.push(*id);
+            }
+        }
+        for (id, part, end) in marks {
+            self.mark(id, &part, end);
+        }
+        for id in late {
+            self.end(id, End::Aborted);
+        }
+        self.transactions.retain(|_, transaction| transaction.is_open());
+        for group in self.groups.values_mut() {
+            let before = group.members.len();
+            group.members.retain(|_, member| now - member.seen_ms <= SESSION_MS);
+            group.generation += u64::from(group.members.len() != before);
+        }
+        let open: BTreeSet<u64> = self.transactions.keys().copied().collect();
+        for writer in self.writers.values_mut() {
+            if writer.open.is_some_and(|id| !open.contains(&id)) {
+                // Ended by the broker: whoever began it is fenced.
+                writer.open = None;
+                writer.epoch += 1;
+            }
+        }
+    }
+
+    // Writers.
+
+    /// A writer of this name begins anew: older ones of the name are fenced, what they left open is ended.
+    pub(crate) fn init(&mut self, name: &str) -> Result<u64, Refused> {
+        let writer = self.writers.entry(name.to_owned()).or_default();
+        writer.epoch += 1;
+        let (epoch, open) = (writer.epoch, writer.open.take());
+        if let Some(id) = open {
+            if self.transactions.get(&id).is_some_and(|transaction| !transaction.decided.is_empty()) {
+                // It is being ended.
+                self.writers.entry(name.to_owned()).or_default().open = Some(id);
+                return Err(Refused("concurrent transactions"));
+            }
+            self.end(id, End::Aborted);
+            self.transactions.remove(&id);
+        }
+        Ok(epoch)
+    }
+
+    fn writer(&mut self, name: &str, epoch: u64) -> Result<&mut Writer, Refused> {
+        let writer = self.writers.get_mut(name).ok_or(Refused("no such writer"))?;
+        if writer.epoch == epoch { Ok(writer) } else { Err(Refused("fenced")) }
+    }
+
+    pub(crate) fn begin(&mut self, name: &str, epoch: u64) -> Result<u64, Refused> {
+        let id = self.number();
+        let now = self.now;
+        let writer = self.writer(name, epoch)?;
+        if writer.open.is_some() {
+            return Err(Refused("a transaction is open"));
+        }
+        writer.open = Some(id);
+        self.transactions.insert(id, Transaction { began_ms: now, ..Transaction::default() });
+        Ok(id)
+    }
+
+    /// Appends a record as part of a transaction.
+    pub(crate) fn append(&mut self, name: &str, epoch: u64, record: &Outgoing) -> Result<(), Refused> {
+        let id = self.writer(name, epoch)?.open.ok_or(Refused("no transaction is open"))?;
+        let place = (record.topic.clone(), record.partition.unwrap_or_default());
+        self.push(&place, record.clone(), Some(id))?;
+        let transaction = self.transactions.get_mut(&id).ok_or(Refused("the transaction is over"))?;
+        transaction.logs.insert(place, End::Open);
+        Ok(())
+    }
+
+    /// Appends a record outside of any transaction, at a time that its producer says.
+    pub(crate) fn produce(&mut self, place: &Place, value: &[u8]) {
+        let record = Outgoing { topic: place.0.clone(), value: Some(value.to_vec()), ..Outgoing::default() };
+        self.push(place, record, None).expect("the topic is there");
+    }
+
+    fn push(&mut self, place: &Place, record: Outgoing, transaction: Option<u64>) -> Result<(), Refused> {
+        let now = self.now;
+        let log = self.log_mut(place).ok_or(Refused("no such partition"))?;
+        log.entries.push(Entry { offset: log.high, append_ms: now, record, transaction });
+        log.high += 1;
+        Ok(())
+    }
+
+    /// Adds positions of a group to a transaction: the member must be of the group as it is now.
+    pub(crate) fn offsets(
+        &mut self,
+        name: &str,
+        epoch: u64,
+        (group, member): (&str, u64),
+        offsets: &[(String, i32, i64)],
+    ) -> Result<(), Refused> {
+        let id = self.writer(name, epoch)?.open.ok_or(Refused("no transaction is open"))?;
+        let known = self.groups.get(group).ok_or(Refused("no such group"))?;
+        let current = known.members.get(&member).is_some_and(|member| member.generation == known.generation);
+        if !current {
+            return Err(Refused("illegal generation"));
+        }
+        let transaction = self.transactions.get_mut(&id).ok_or(Refused("the transaction is over"))?;
+        for (topic, partition, position) in offsets {
+            let key = (group.to_owned(), (topic.clone(), *partition));
+            transaction.offsets.insert(key, (*position, End::Open));
+        }
+        Ok(())
+    }
+
+    /// Commits or aborts the open transaction of a writer, all of it at once.
+    pub(crate) fn finish(&mut self, name: &str, epoch: u64, end: End) -> Result<(), Refused> {
+        let id = self.writer(name, epoch)?.open.take().ok_or(Refused("no transaction is open"))?;
+        self.end(id, end);
+        self.transactions.remove(&id);
+        Ok(())
+    }
+
+    /// Ends the open transaction of a writer in each place by itself, `choose` says when and how.
+    pub(crate) fn finish_torn(
+        &mut self,
+        name: &str,
+        epoch: u64,
+        mut choose: impl FnMut() -> (i64, End),
+    ) -> Result<(), Refused> {
+        let id = self.writer(name, epoch)?.open.take().ok_or(Refused("no transaction is open"))?;
+        let transaction = self.transactions.get_mut(&id).ok_or(Refused("the transaction is over"))?;
+        let parts: Vec<Part> = transaction
+            .logs
+            .keys()
+            .map(|place| Part::Log(place.clone()))
+            .chain(transaction.offsets.keys().map(|key| Part::Offset(key.clone())))
+            .collect();
+        for part in parts {
+            let (at, end) = choose();
+            transaction.decided.push((at, part, end));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, id: u64, end: End) {
+        let Some(transaction) = self.transactions.get(&id) else { return };
+        let parts: Vec<Part> = transaction
+            .logs
+            .iter()
+            .filter(|(_, end)| **end == End::Open)
+            .map(|(place, _)| Part::Log(place.clone()))
+            .chain(
+                transaction
+                    .offsets
+                    .iter()
+                    .filter(|(_, (_, end))| *end == End::Open)
+                    .map(|(key, _)| Part::Offset(key.clone())),
+            )
+            .collect();
+        for part in parts {
+            self.mark(id, &part, end);
+        }
+    }
+
+    fn mark(&mut self, id: u64, part: &Part, end: End) {
+        let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        match part {
+            Part::Log(place) => {
+                transaction.logs.insert(place.clone(), end);
+                let Some(log) = self.log_mut(place) else { return };
+                if end == End::Aborted {
+                    log.entries.retain(|entry| entry.transaction != Some(id));
+                } else {
+                    for entry in log.entries.iter_mut().filter(|entry| entry.transaction == Some(id)) {
+                        entry.transaction = None;
+                    }
+                }
+                // The marker takes a position of its own.
+                log.high += 1;
+            }
+            Part::Offset(key) => {
+                let Some((position, ended)) = transaction.offsets.get_mut(key) else { return };
+                *ended = end;
+                let position = *position;
+                if end == End::Committed {
+                    let group = self.groups.entry(key.0.clone()).or_default();
+                    group.offsets.insert(key.1.clone(), position);
+                }
+            }
+        }
+    }
+
+    // Readers.
+
+    /// One past the last position that a read-committed reader may see.
+    pub(crate) fn stable(&self, place: &Place) -> i64 {
+        let Some(log) = self.log(place) else { return 0 };
+        log.entries.iter().find(|entry| entry.transaction.is_some()).map_or(log.high, |entry| entry.offset)
+    }
+
+    /// Up to `most` committed records from a position.
+    pub(crate) fn fetch(&self, place: &Place, from: i64, most: usize) -> Vec<Entry> {
+        let Some(log) = self.log(place) else { return Vec::new() };
+        let stable = self.stable(place);
+        let first = log.entries.partition_point(|entry| entry.offset < from);
+        let entries = log.entries[first..].iter();
+        entries.take_while(|entry| entry.offset < stable).take(most).cloned().collect()
+    }
+
+    /// Retention: what lies before a position is gone.
+    pub(crate) fn delete_before(&mut self, place: &Place, low: i64) {
+        if let Some(log) = self.log_mut(place) {
+            log.low = log.low.max(low.min(log.high));
+            let low = log.low;
+            log.entries.retain(|entry| entry.offset >= low);
+        }
+    }
+
+    // Groups.
+
+    pub(crate) fn join(&mut self, group: &str, topics: &[String]) -> u64 {
+        let id = self.number();
+        let now = self.now;
+        let group = self.groups.entry(group.to_owned()).or_default();
+        group.generation += 1;
+        group.members.insert(id, Member { topics: topics.to_vec(), seen_ms: now, ..Member::default() });
+        id
+    }
+
+    pub(crate) fn leave(&mut self, group: &str, member: u64) {
+        if let Some(group) = self.groups.get_mut(group)
+            && group.members.remove(&member).is_some()
+        {
+            group.generation += 1;
+        }
+    }
+
+    /// A sign of life: answers with the partitions that are no longer the member's and those that now are; `None` where
+    /// the group no longer knows it.
+    pub(crate) fn heartbeat(&mut self, group: &str, id: u64) -> Option<(Vec<Place>, Vec<Place>)> {
+        let now = self.now;
+        let counts: BTreeMap<String, usize> =
+            self.topics.iter().map(|(name, topic)| (name.clone(), topic.partitions.len())).collect();
+        let group = self.groups.get_mut(group)?;
+        let places: BTreeSet<Place> = group
+            .members
+            .values()
+            .flat_map(|member| &member.topics)
+            .flat_map(|topic| {
+                let count = counts.get(topic).copied().unwrap_or_default();
+                (0..i32::try_from(count).unwrap()).map(move |partition| (topic.clone(), partition))
+            })
+            .collect();
+        let ids: Vec<u64> = group.members.keys().copied().collect();
+        let own: BTreeSet<Place> = places
+            .into_iter()
+            .enumerate()
+            .filter(|(at, _)| ids[at % ids.len()] == id)
+            .map(|(_, place)| place)
+            .collect();
+        let others: BTreeSet<Place> = group
+            .members
+            .iter()
+            .filter(|(other, _)| **other != id)
+            .flat_map(|(_, member)| member.assigned.iter().cloned())
+            .collect();
+        let generation = group.generation;
+        let member = group.members.get_mut(&id)?;
+        member.seen_ms = now;
+        member.generation = generation;
+        let revoked: Vec<Place> = member.assigned.difference(&own).cloned().collect();
+        // Cooperative: what another still has is taken when it has let go.
+        let assigned: Vec<Place> =
+            own.iter().filter(|place| !member.assigned.contains(*place) && !others.contains(*place)).cloned().collect();
+        member.assigned.retain(|place| own.contains(place));
+        member.assigned.extend(assigned.iter().cloned());
+        Some((revoked, assigned))
+    }
+
+    /// The committed position; an error while a transaction that would change it is open.
+    pub(crate) fn committed(&self, group: &str, place: &Place) -> Result<Option<i64>, Refused> {
+        let key = (group.to_owned(), place.clone());
+        let pending = self
+            .transactions
+            .values()
+            .any(|transaction| transaction.offsets.get(&key).is_some_and(|(_, end)| *end == End::Open));
+        if pending {
+            return Err(Refused("unstable offset"));
+        }
+        Ok(self.groups.get(group).and_then(|group| group.offsets.get(place)).copied())
+    }
+
+    pub(crate) fn commit(&mut self, group: &str, member: u64, offsets: &[(String, i32, i64)]) -> Result<(), Refused> {
+        let group = self.groups.get_mut(group).ok_or(Refused("no such group"))?;
+        let current = group.members.get(&member).is_some_and(|member| member.generation == group.generation);
+        if !current {
+            return Err(Refused("illegal generation"));
+        }
+        for (topic, partition, position) in offsets {
+            group.offsets.insert((topic.clone(), *partition), *position);
+        }
+        Ok(())
+    }
+
+    /// Expired: the group has forgotten where it stopped.
+    pub(crate) fn forget(&mut self, group: &str) {
+        if let Some(group) = self.groups.get_mut(group) {
+            group.offsets.clear();
+        }
+    }
+}
+
+impl Transaction {
+    fn is_open(&self) -> bool {
+        let open = self.logs.values().any(|end| *end == End::Open)
+            || self.offsets.values().any(|(_, end)| *end == End::Open)
+            || !self.decided.is_empty();
+        open || (self.logs.is_empty() && self.offsets.is_empty())
+    }
+}

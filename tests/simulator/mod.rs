@@ -1,0 +1,406 @@
+//! A deterministic simulator of the whole pipeline: the real loops of FOLD, JUDGE and STORE of several instances, in one
+//! thread, over models of Kafka and of the store. A seed decides everything that happens: who goes on next, what time
+//! passes, who dies where, which transaction is torn. A seed that fails is printed, and fails again when it is given:
+//!
+//! ```text
+//! SIMULATOR_SEED=17 cargo test --test all -- --nocapture simulator::seeds
+//! ```
+
+mod edge;
+mod kafka;
+mod oracle;
+mod random;
+mod store;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fmt::Write as _,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use tierwatch::{
+    config::{self, Config},
+    loops::{self, Job, rules::Provenance},
+    rules::RuleSet,
+};
+
+use self::{edge::SimulatedEdge, kafka::Kafka, oracle::Case, random::Random, store::Store};
+
+/// One in how many chances each fault happens; 0 for never.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Faults {
+    /// A transaction that ends differently in each partition.
+    pub(crate) torn: usize,
+    /// A transaction that ends later, and in each partition at another time.
+    pub(crate) late: usize,
+    /// A commit of which the client does not learn how it ended.
+    pub(crate) unknown: usize,
+    /// An insert that fails, before or after it was done.
+    pub(crate) insert: usize,
+    /// An instance that dies between any two effects.
+    pub(crate) kill: usize,
+    /// An instance that stands still for a while.
+    pub(crate) stall: usize,
+    /// An instance that ends as it should.
+    pub(crate) end: usize,
+    /// An instance whose clock jumps.
+    pub(crate) clock: usize,
+    /// The most records of one fetch.
+    pub(crate) batch_max: usize,
+}
+
+const NONE: Faults =
+    Faults { torn: 0, late: 0, unknown: 0, insert: 0, kill: 0, stall: 0, end: 0, clock: 0, batch_max: 1_000 };
+
+/// Everything that is not an instance.
+pub(crate) struct World {
+    pub(crate) kafka: Kafka,
+    pub(crate) store: Store,
+    pub(crate) random: Random,
+    pub(crate) faults: Faults,
+    happened: BTreeMap<&'static str, usize>,
+}
+
+impl World {
+    pub(crate) fn note(&mut self, what: &'static str) {
+        *self.happened.entry(what).or_default() += 1;
+    }
+}
+
+type Task = Pin<Box<dyn Future<Output = Result<(), loops::Error>>>>;
+
+/// One process: it begins by announcing its rules, and then runs its stages.
+struct Instance {
+    name: String,
+    announcing: Option<Pin<Box<dyn Future<Output = Result<Job, loops::Error>>>>>,
+    tasks: Vec<Task>,
+    ending: Rc<Cell<bool>>,
+    skew: Rc<Cell<i64>>,
+    stalled_until: i64,
+    /// When it is started again, while it is down.
+    starts_at: i64,
+}
+
+/// What a seed came to.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) happened: BTreeMap<&'static str, usize>,
+    pub(crate) readings: usize,
+    pub(crate) breaches: usize,
+}
+
+struct Simulation<'a> {
+    world: Rc<RefCell<World>>,
+    instances: Vec<Instance>,
+    case: &'a Case,
+    config: Arc<Config>,
+}
+
+/// Turns after which a simulation that has not come to its end is stuck.
+const TURNS_MAX: usize = 400_000;
+
+pub(crate) fn config(partitions: i32) -> Arc<Config> {
+    let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let flags = vec![
+        set("topics.partitions", &partitions.to_string()),
+        set("fold.start", "earliest"),
+        set("fold.idle_after", "5s"),
+        set("fold.interval", "500ms"),
+        set("judge.snapshot_interval", "7s"),
+        set("store.flush_interval", "1s"),
+    ];
+    let sources = config::Sources { file: None, environment: Vec::new(), flags };
+    Arc::new(config::load(&sources).unwrap_or_else(|problems| panic!("{problems}")))
+}
+
+impl Simulation<'_> {
+    fn start(&mut self, at: usize) {
+        let world = Rc::clone(&self.world);
+        let instance = &mut self.instances[at];
+        instance.ending = Rc::default();
+        instance.stalled_until = 0;
+        let mut job = Job {
+            config: Arc::clone(&self.config),
+            set: Arc::clone(&self.case.set),
+            accept_lost: false,
+            watcher: None,
+            instance: instance.name.clone(),
+            began_ms: 0,
+        };
+        let (ending, skew) = (Rc::clone(&instance.ending), Rc::clone(&instance.skew));
+        instance.announcing = Some(Box::pin(async move {
+            let mut edge = SimulatedEdge::new(&world, &ending, &skew, "rules", &[], "rules");
+            loops::rules::announce(&mut job, &Provenance::default(), &mut edge).await?;
+            Ok(job)
+        }));
+    }
+
+    fn run_stages(&mut self, at: usize, job: Job) {
+        let instance = &mut self.instances[at];
+        let edge = |stage: &str, topics: &[String]| {
+            let writer = format!("{stage}.{}", job.instance);
+            SimulatedEdge::new(&self.world, &instance.ending, &instance.skew, stage, topics, &writer)
+        };
+        let sources: Vec<String> = loops::fold::topics(&job.set).into_keys().collect();
+        let mut fold = edge("fold", &sources);
+        let mut judge = edge("judge", std::slice::from_ref(&job.config.topics.partials));
+        let mut store = edge("store", &loops::store::topics(&job));
+        let (of_fold, of_judge, of_store) = (job.clone(), job.clone(), job);
+        instance.tasks = vec![
+            Box::pin(async move { loops::fold::run(&of_fold, &mut fold).await }),
+            Box::pin(async move { loops::judge::run(&of_judge, &mut judge).await }),
+            Box::pin(async move { loops::store::run(&of_store, &mut store).await }),
+        ];
+    }
+
+    fn down(&mut self, at: usize, wait: i64) {
+        let now = self.world.borrow().kafka.now;
+        let instance = &mut self.instances[at];
+        instance.announcing = None;
+        instance.tasks.clear();
+        instance.starts_at = now + wait;
+    }
+
+    /// One step of one instance.
+    fn step(&mut self, at: usize) -> Result<(), String> {
+        let now = self.world.borrow().kafka.now;
+        if self.instances[at].stalled_until > now {
+            return Ok(());
+        }
+        let cx = &mut Context::from_waker(Waker::noop());
+        if let Some(announcing) = &mut self.instances[at].announcing {
+            match announcing.as_mut().poll(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(job)) => {
+                    self.instances[at].announcing = None;
+                    self.run_stages(at, job);
+                }
+                Poll::Ready(Err(_)) => {
+                    self.world.borrow_mut().note("restart");
+                    self.down(at, 1_000);
+                }
+            }
+            return Ok(());
+        }
+        let tasks = self.instances[at].tasks.len();
+        if tasks == 0 {
+            if self.instances[at].starts_at <= now {
+                self.start(at);
+            }
+            return Ok(());
+        }
+        let task = self.world.borrow_mut().random.below(tasks);
+        match self.instances[at].tasks[task].as_mut().poll(cx) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => {
+                drop(self.instances[at].tasks.remove(task));
+                if self.instances[at].tasks.is_empty() {
+                    let wait = self.world.borrow_mut().random.between(0, 4_000);
+                    self.down(at, wait);
+                }
+            }
+            Poll::Ready(Err(error)) => {
+                let text = error.to_string();
+                self.world.borrow_mut().note("restart");
+                if !self.case.may_stop(&text) {
+                    return Err(format!("instance {} stopped: {text}", self.instances[at].name));
+                }
+                self.down(at, 1_000);
+            }
+        }
+        Ok(())
+    }
+
+    /// What befalls an instance.
+    fn befall(&mut self, at: usize) {
+        let (kill, stall, end, clock, wait) = {
+            let world = &mut *self.world.borrow_mut();
+            let faults = world.faults;
+            let random = &mut world.random;
+            let mut chance = |n: usize| random.once_in(n);
+            let all = (chance(faults.kill), chance(faults.stall), chance(faults.end), chance(faults.clock));
+            (all.0, all.1, all.2, all.3, random.between(0, 12_000))
+        };
+        let now = self.world.borrow().kafka.now;
+        let up = !self.instances[at].tasks.is_empty();
+        if kill && up {
+            self.world.borrow_mut().note("kill");
+            self.down(at, wait);
+        } else if stall && up {
+            self.world.borrow_mut().note("stall");
+            self.instances[at].stalled_until = now + wait;
+        } else if end && up && !self.instances[at].ending.get() {
+            self.world.borrow_mut().note("clean end");
+            self.instances[at].ending.set(true);
+        } else if clock {
+            self.world.borrow_mut().note("clock jump");
+            self.instances[at].skew.set(wait - 6_000);
+        }
+    }
+}
+
+/// Plays one seed. The error says what was not as the oracle says.
+pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, String> {
+    let mut random = Random::new(seed);
+    let partitions = 1 + i32::try_from(random.below(3)).unwrap();
+    let count = 1 + random.below(3);
+    let config = config(partitions);
+    let events = case.events(&mut random);
+    let mut kafka = Kafka::default();
+    kafka.advance(oracle::START);
+    for topic in tierwatch::kafka::topics::wanted(&config.topics) {
+        kafka.create(&topic.name, topic.partitions);
+    }
+    for topic in loops::fold::topics(&case.set).keys() {
+        kafka.create(topic, oracle::SOURCE_PARTITIONS);
+    }
+    let world = World { kafka, store: Store::default(), random, faults, happened: BTreeMap::new() };
+    let world = Rc::new(RefCell::new(world));
+    let instances = (0..count).map(|at| Instance {
+        name: format!("i{at}"),
+        announcing: None,
+        tasks: Vec::new(),
+        ending: Rc::default(),
+        skew: Rc::default(),
+        stalled_until: 0,
+        starts_at: 0,
+    });
+    let instances = instances.collect();
+    let mut simulation = Simulation { world: Rc::clone(&world), instances, case, config };
+    let calm_at = oracle::START + oracle::SPAN_MS;
+    let mut next = 0;
+    let mut turns = 0;
+    loop {
+        turns += 1;
+        let passes = world.borrow_mut().random.once_in(3 * count);
+        if passes {
+            let world = &mut *world.borrow_mut();
+            let now = world.kafka.now + world.random.between(1, 150);
+            world.kafka.advance(now);
+            while let Some(event) = events.get(next).filter(|event| event.due_ms <= now) {
+                world.kafka.produce(&event.place, event.payload.as_bytes());
+                next += 1;
+            }
+            if now >= calm_at {
+                world.faults = Faults { batch_max: faults.batch_max, ..NONE };
+            }
+        }
+        let at = world.borrow_mut().random.below(count);
+        simulation.befall(at);
+        simulation.step(at)?;
+        if turns % 500 == 0 && next == events.len() && world.borrow().store.closed(&case.set, partitions) >= case.until
+        {
+            break;
+        }
+        if turns > TURNS_MAX {
+            let world = world.borrow();
+            return Err(format!(
+                "stuck at {}, closed until {} of {}, {:?}",
+                world.kafka.now - oracle::START,
+                world.store.closed(&case.set, partitions) - oracle::START,
+                case.until - oracle::START,
+                world.happened,
+            ));
+        }
+    }
+    let world = world.borrow();
+    let (readings, breaches) = case.check(&events, &world, &simulation.config)?;
+    Ok(Report { happened: world.happened.clone(), readings, breaches })
+}
+
+fn environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text}")))
+}
+
+/// Plays many seeds on all cores, until one fails or so many are done or so much time is over.
+fn batch(first: u64, seeds: u64, seconds: u64, play: impl Fn(u64) -> Result<Report, String> + Sync) -> String {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    };
+    let next = AtomicU64::new(0);
+    let failure: Mutex<Option<String>> = Mutex::default();
+    let total: Mutex<(u64, BTreeMap<&'static str, usize>, usize, usize)> = Mutex::default();
+    let began = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = first.wrapping_add(next.fetch_add(1, Ordering::SeqCst));
+                    let over = began.elapsed().as_secs() >= seconds || seed.wrapping_sub(first) >= seeds;
+                    if over || failure.lock().unwrap().is_some() {
+                        return;
+                    }
+                    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(seed)));
+                    match outcome.unwrap_or_else(|_| Err("it panicked".to_owned())) {
+                        Ok(report) => {
+                            let mut total = total.lock().unwrap();
+                            total.0 += 1;
+                            for (what, times) in report.happened {
+                                *total.1.entry(what).or_default() += times;
+                            }
+                            total.2 += report.readings;
+                            total.3 += report.breaches;
+                        }
+                        Err(reason) => {
+                            failure.lock().unwrap().get_or_insert(format!("SIMULATOR_SEED={seed}: {reason}"));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let (seeds, happened, readings, breaches) = total.into_inner().unwrap();
+    let mut text = format!(
+        "{seeds} seeds in {} s: {readings} readings and {breaches} breach events as they should be, through",
+        began.elapsed().as_secs()
+    );
+    for (what, times) in happened {
+        write!(text, " {times} × {what},").unwrap();
+    }
+    if let Some(failure) = failure.into_inner().unwrap() {
+        panic!("{failure}\n(after {text})");
+    }
+    text
+}
+
+const STORM: Faults = Faults {
+    torn: 0,
+    late: 40,
+    unknown: 40,
+    insert: 5,
+    kill: 4_000,
+    stall: 4_000,
+    end: 8_000,
+    clock: 8_000,
+    batch_max: 50,
+};
+
+fn set() -> Arc<RuleSet> {
+    oracle::rules()
+}
+
+/// Seeds of the calm and of the storm.
+#[test]
+fn seeds() {
+    let set = set();
+    let case = Case::new(set);
+    let run = |seed: u64| {
+        let faults = if seed % 10 == 0 { NONE } else { STORM };
+        play(&case, faults, seed)
+    };
+    if let Some(seed) = environment("SIMULATOR_SEED") {
+        let report = run(seed).unwrap_or_else(|reason| panic!("SIMULATOR_SEED={seed}: {reason}"));
+        println!("{report:?}");
+        return;
+    }
+    let seeds = environment("SIMULATOR_SEEDS").unwrap_or(u64::MAX);
+    let seconds = environment("SIMULATOR_SECONDS").unwrap_or(if seeds == u64::MAX { 20 } else { u64::MAX });
+    let first = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() * 1_000_000;
+    println!("{}", batch(if seeds == u64::MAX { first } else { 1 }, seeds, seconds, run));
+}

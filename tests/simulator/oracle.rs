@@ -1,0 +1,249 @@
+//! What a simulation plays, and what it must come to: the same SQL as one batch query over all events, and the breach
+//! events of the same events when nothing happens to anybody.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
+
+use arrow::array::RecordBatch;
+use tierwatch::{
+    backtest::{self, Input},
+    config::Config,
+    decode::{Decoder, Event as Encoded, Limits},
+    files,
+    judge::output::{BreachEvent, Measure, Output},
+    panes::last_end_until,
+    rules::{Files, RuleSet, Settings, diagnostics::Source},
+};
+
+use super::{World, kafka::Place, random::Random};
+use crate::end_to_end::{Line, batch_lines, line};
+
+/// When a simulation begins.
+pub(crate) const START: i64 = 1_767_225_600_000;
+/// For how long events come.
+pub(crate) const SPAN_MS: i64 = 40_000;
+/// Partitions of the source topic.
+pub(crate) const SOURCE_PARTITIONS: i32 = 2;
+const TOPIC: &str = "requests";
+
+/// An event, and when it comes.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    pub(crate) due_ms: i64,
+    pub(crate) place: Place,
+    pub(crate) payload: String,
+    garbage: bool,
+}
+
+fn rule(name: &str, header: &str, sql: &str) -> Arc<Source> {
+    let text = format!(
+        "/*\nname: {name}\ntier: business\nowner: tests\n{header}\nannotations: {{summary: \"{{{{ value }}}}\", runbook_url: \"https://x\"}}\n*/\n{sql}"
+    );
+    Arc::new(Source { path: format!("{name}.sql"), text })
+}
+
+/// A rule by key with `for`, one over two windows, one in a single partition.
+fn sources() -> Vec<Arc<Source>> {
+    let window = "hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '10 seconds')";
+    vec![
+        rule(
+            "failures",
+            "levels: {warning: value > 0.2, critical: value > 0.6}\nfor: {warning: 5s, critical: 5s}\nkeep_firing_for: 5s\nno_data: {after: 10s, forget: 40s}",
+            &format!(
+                "SELECT service, ratio(count(*) FILTER (WHERE status_code >= 500), count(*)) AS value, count(*) AS samples FROM {window} GROUP BY service"
+            ),
+        ),
+        rule(
+            "slow",
+            "levels: {warning: value > 60}\nfor: 0s",
+            &format!(
+                "SELECT service, route, max(duration_ms) AS value, sum(duration_ms) AS total FROM {window} GROUP BY service, route"
+            ),
+        ),
+        rule(
+            "all",
+            "levels: {warning: value > 100000}",
+            &format!("SELECT count(*) AS value, avg(duration_ms) AS ms FROM {window}"),
+        ),
+    ]
+}
+
+fn compile(rules: Vec<Arc<Source>>, settings: Settings) -> Arc<RuleSet> {
+    let base = files::read(&[], Path::new("schemas/tables"), Path::new("sql/reference")).expect("the files are there");
+    let (set, problems) = RuleSet::compile(Files { rules, ..base }, settings);
+    assert!(!RuleSet::broken(&problems), "{problems:?}");
+    Arc::new(set)
+}
+
+/// The rules that are played.
+pub(crate) fn rules() -> Arc<RuleSet> {
+    compile(sources(), Settings { idle_after_ms: Some(5_000) })
+}
+
+/// What is played.
+pub(crate) struct Case {
+    pub(crate) set: Arc<RuleSet>,
+    replayed: Arc<RuleSet>,
+    /// Windows that end until then are compared.
+    pub(crate) until: i64,
+}
+
+impl Case {
+    pub(crate) fn new(set: Arc<RuleSet>) -> Self {
+        let replayed = compile(set.files.rules.clone(), backtest::SETTINGS);
+        Self { set, replayed, until: last_end_until(START + SPAN_MS - 6_000, 5_000) }
+    }
+
+    /// Errors with which a process may end: whoever runs it starts it again.
+    pub(crate) fn may_stop(&self, _error: &str) -> bool {
+        false
+    }
+
+    /// Events of a seed: out of order as far as they may be, some of them garbage, one service failing for a while.
+    pub(crate) fn events(&self, random: &mut Random) -> Vec<Sent> {
+        let mut sent = Vec::new();
+        let count = 60 + random.below(120);
+        let (from, to) = (random.between(0, SPAN_MS / 2), random.between(SPAN_MS / 4, SPAN_MS));
+        for n in 0..count {
+            let at = SPAN_MS * i64::try_from(n).unwrap() / i64::try_from(count).unwrap();
+            let service = ["checkout", "payments", "search"][random.below(3)];
+            let failing = service == "payments" && (from..to).contains(&at);
+            let status = if failing && !random.once_in(5) { 503 } else { 200 };
+            let time = START + at - random.between(0, 3_000);
+            let (ms, fraction) = (random.below(90) + if failing { 30 } else { 0 }, random.below(1000));
+            let route = ["/", "/cart"][random.below(2)];
+            let garbage = random.once_in(40);
+            let payload = if garbage {
+                format!(r#"{{"event_time":{time},"service":"#)
+            } else {
+                format!(
+                    r#"{{"event_time":{time},"service":"{service}","route":"{route}","method":"GET","status_code":{status},"duration_ms":{ms}.{fraction:03}}}"#
+                )
+            };
+            let partition = i32::try_from(random.below(usize::try_from(SOURCE_PARTITIONS).unwrap())).unwrap();
+            sent.push(Sent { due_ms: START + at, place: (TOPIC.to_owned(), partition), payload, garbage });
+        }
+        sent
+    }
+
+    fn limits() -> Limits {
+        Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX }
+    }
+
+    fn batch(&self, events: &[Sent]) -> BTreeSet<Line> {
+        let table = &self.set.catalog.tables[TOPIC];
+        let all = table.columns.iter().map(|column| column.name.clone()).collect();
+        let payloads = events.iter().filter(|event| !event.garbage).map(|event| event.payload.as_bytes());
+        let decoded =
+            Decoder::new(table, &all, Self::limits()).decode((0..).zip(payloads).map(|(offset, payload)| Encoded {
+                offset,
+                timestamp: None,
+                payload: Some(payload),
+            }));
+        let first = decoded.marks.iter().min().copied().unwrap_or(START);
+        let tables: BTreeMap<String, RecordBatch> = BTreeMap::from([(TOPIC.to_owned(), decoded.batch)]);
+        batch_lines(&self.set, &tables, first, self.until)
+    }
+
+    /// What the same events give when nothing happens: breach events by id, and the readings of rules that look back.
+    fn replay(&self, events: &[Sent]) -> (BTreeMap<String, String>, BTreeSet<Line>) {
+        let inputs = (0..SOURCE_PARTITIONS).map(|partition| {
+            let lines: Vec<std::io::Result<Vec<u8>>> = events
+                .iter()
+                .filter(|event| event.place.1 == partition)
+                .map(|event| Ok(event.payload.clone().into_bytes()))
+                .collect();
+            Input { table: TOPIC.to_owned(), name: format!("{TOPIC}-{partition}"), lines: Box::new(lines.into_iter()) }
+        });
+        let options = backtest::Options { limits: Self::limits(), batch_rows: 4096, until: Some(self.until + 5_000) };
+        let (mut breaches, mut lines) = (BTreeMap::new(), BTreeSet::new());
+        let outcome = backtest::run(&self.replayed, inputs.collect(), options, |output| match output {
+            Output::Breach(event) => breaches.extend(told(event, self.until)),
+            Output::Reading(reading) if reading.window_end <= self.until => {
+                let rule = &reading.rule;
+                if rule.reads.is_empty() && rule.history.is_empty() {
+                    return;
+                }
+                let bits = |(name, measure): &(String, Option<Measure>)| {
+                    Some((name.clone(), measure.as_ref()?.as_f64().to_bits()))
+                };
+                let measures = reading.measures.iter().filter_map(bits).collect();
+                let value = reading.value.map(f64::to_bits);
+                lines.insert(line(
+                    &rule.header.name,
+                    &reading.series,
+                    reading.window_end,
+                    value,
+                    reading.samples,
+                    &measures,
+                ));
+            }
+            _ => {}
+        });
+        outcome.expect("the backtest runs");
+        (breaches, lines)
+    }
+
+    /// Compares what there is with what should be; answers with how many readings and breach events there are.
+    pub(crate) fn check(&self, events: &[Sent], world: &World, config: &Config) -> Result<(usize, usize), String> {
+        let (breaches, replayed) = self.replay(events);
+        let mut expected = self.batch(events);
+        expected.extend(replayed);
+        let stored: BTreeSet<Line> = world.store.readings(self.until).cloned().collect();
+        same("readings", &expected, &stored)?;
+
+        let mut told_once = BTreeMap::new();
+        for entry in committed(world, &config.topics.alerts) {
+            let event: BreachEvent = serde_json::from_slice(&entry).map_err(|error| error.to_string())?;
+            if let Some((id, what)) = told(&event, self.until) {
+                if told_once.insert(id, what.clone()).is_some() {
+                    return Err(format!("told twice: {what}"));
+                }
+            }
+        }
+        let (wanted, found): (BTreeSet<String>, BTreeSet<String>) =
+            (breaches.values().cloned().collect(), told_once.values().cloned().collect());
+        same("breach events", &wanted, &found)?;
+        let stored: BTreeSet<String> =
+            world.store.breaches().filter(|id| breaches.contains_key(*id)).cloned().collect();
+        same("stored breach events", &breaches.keys().cloned().collect(), &stored)?;
+
+        let garbage = events.iter().filter(|event| event.garbage).count();
+        let letters = world.kafka.fetch(&(config.topics.dead_letters.clone(), 0), 0, usize::MAX);
+        let ids: BTreeSet<&Vec<u8>> = letters
+            .iter()
+            .filter_map(|entry| entry.record.headers.iter().find(|(name, _)| name == "tierwatch_id").map(|(_, id)| id))
+            .collect();
+        if ids.len() != garbage {
+            return Err(format!("{garbage} events are garbage, and {} are dead letters", ids.len()));
+        }
+        Ok((expected.len(), breaches.len()))
+    }
+}
+
+fn committed(world: &World, topic: &str) -> Vec<Vec<u8>> {
+    let count = world.kafka.topics[topic].partitions.len();
+    let place = |partition: usize| (topic.to_owned(), i32::try_from(partition).unwrap());
+    let entries = (0..count).flat_map(|partition| world.kafka.fetch(&place(partition), 0, usize::MAX));
+    entries.filter_map(|entry| entry.record.value).collect()
+}
+
+fn told(event: &BreachEvent, until: i64) -> Option<(String, String)> {
+    let end = tierwatch::time::parse_rfc3339(&event.window_end).expect("a time");
+    let series = serde_json::to_string(&event.series).unwrap_or_default();
+    let text =
+        format!("{} {} {series} {} {} {}", event.window_end, event.rule, event.happened.name(), event.id, event.since);
+    (end <= until).then_some((event.id.clone(), text))
+}
+
+fn same(what: &str, expected: &BTreeSet<String>, found: &BTreeSet<String>) -> Result<(), String> {
+    let missing: Vec<_> = expected.difference(found).take(3).collect();
+    let added: Vec<_> = found.difference(expected).take(3).collect();
+    if missing.is_empty() && added.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{what}: of {}, missing {missing:#?}, added {added:#?}", expected.len()))
+}
