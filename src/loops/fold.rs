@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Described, Edge, EdgeError, Error, Job, Outgoing, Rebalance, TopicPartition, ms};
 use crate::{
     config::Start,
@@ -119,22 +121,33 @@ struct Fold<'a> {
     topics: BTreeMap<String, String>,
     /// Where reading began, for partitions of which nothing is committed yet.
     begun: BTreeMap<TopicPartition, i64>,
-    /// Partitions that were ever read, with the topic's id: that the group knows nothing of them is no first start.
-    known: BTreeMap<TopicPartition, String>,
+    /// Partitions that were ever read: that the group knows nothing of them is no first start.
+    known: BTreeMap<TopicPartition, Known>,
     /// Partitions read for the first time, to be noted with the next transaction.
-    new: BTreeMap<TopicPartition, String>,
+    new: BTreeMap<TopicPartition, Known>,
+}
+
+/// What the state topic notes of a source partition that is being read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    /// Which life of the topic.
+    #[serde(default)]
+    id: String,
+    /// Where reading began.
+    #[serde(default)]
+    from: i64,
 }
 
 /// What the keys of notes of source partitions begin with.
 const SOURCE: &str = "source\u{1f}";
 
-/// The key under which the state topic notes that a source partition is being read; the value is the topic's id.
+/// The key under which the state topic notes that a source partition is being read.
 fn source_key(partition: &TopicPartition) -> String {
     format!("{SOURCE}{}\u{1f}{}", partition.0, partition.1)
 }
 
 /// The source partitions that were ever read.
-async fn known(job: &Job, edge: &mut impl Edge) -> Result<BTreeMap<TopicPartition, String>, EdgeError> {
+async fn known(job: &Job, edge: &mut impl Edge) -> Result<BTreeMap<TopicPartition, Known>, EdgeError> {
     let mut known = BTreeMap::new();
     edge.read(&(job.config.topics.state.clone(), 0), 0, &mut |message| {
         let key = message.key.map(String::from_utf8_lossy).unwrap_or_default();
@@ -142,13 +155,19 @@ async fn known(job: &Job, edge: &mut impl Edge) -> Result<BTreeMap<TopicPartitio
         if let Some((topic, partition)) = place
             && let Ok(partition) = partition.parse()
         {
-            let id = message.payload.map(String::from_utf8_lossy).unwrap_or_default();
-            // Before ids were noted, a note said nothing.
-            known.insert((topic.to_owned(), partition), if id == "{}" { String::new() } else { id.into_owned() });
+            let note = message.payload.and_then(|note| serde_json::from_slice(note).ok());
+            known.insert((topic.to_owned(), partition), note.unwrap_or(Known { id: String::new(), from: 0 }));
         }
     })
     .await?;
     Ok(known)
+}
+
+impl Known {
+    /// True where the topic was made anew since.
+    fn is_other(&self, origin: &Origin) -> bool {
+        !self.id.is_empty() && !origin.incarnation.is_empty() && self.id != origin.incarnation
+    }
 }
 
 impl Fold<'_> {
@@ -174,7 +193,6 @@ impl Fold<'_> {
         let (position, lost) = match outcome {
             Ok(position) => (position, None),
             Err(Error::Gone { committed, low, .. }) if self.job.accept_lost => (low, Some((committed, low))),
-            Err(Error::Expired { high, .. }) if self.job.accept_lost => (high, Some((0, high))),
             // The new life of a topic begins where it begins, with an empty range that says so.
             Err(Error::Recreated { low, .. }) if self.job.accept_lost => (low, Some((low, low))),
             Err(error) => return Err(error),
@@ -193,8 +211,10 @@ impl Fold<'_> {
             tracing::info!(topic = partition.0, partition = partition.1, position, "folding");
         }
         self.begun.insert(partition.clone(), position);
-        if self.known.get(partition) != Some(&origin.incarnation) {
-            self.new.insert(partition.clone(), origin.incarnation);
+        let known = self.known.get(partition).filter(|known| !known.is_other(&origin));
+        if known.is_none_or(|known| known.id != origin.incarnation) {
+            let from = known.map_or(position, |known| known.from);
+            self.new.insert(partition.clone(), Known { id: origin.incarnation, from });
         }
         Ok(edge.seek(partition, position).await?)
     }
@@ -206,9 +226,7 @@ impl Fold<'_> {
         let committed = edge.committed(partition).await?;
         let (low, high) = edge.watermarks(partition).await?;
         let known = self.known.get(partition);
-        let other =
-            known.is_some_and(|id| !id.is_empty() && !origin.incarnation.is_empty() && *id != origin.incarnation);
-        if other {
+        if known.is_some_and(|known| known.is_other(origin)) {
             let committed = committed.unwrap_or_default();
             return Err(Error::Recreated { topic, partition: number, committed, low, high });
         }
@@ -225,8 +243,16 @@ impl Fold<'_> {
         if let Some(began) = self.begun.get(partition) {
             return Ok(*began);
         }
-        if known.is_some() {
-            return Err(Error::Expired { topic, partition: number, high });
+        if let Some(known) = known {
+            // The group has forgotten where it stopped. What is read again from the beginning the chain drops, and what
+            // is no longer there leaves a hole that it sees: slow, and safe.
+            tracing::warn!(
+                topic,
+                partition = number,
+                from = known.from,
+                "the group's position is gone; reading again from where reading began"
+            );
+            return Ok(known.from.max(low));
         }
         Ok(match self.job.config.fold.start {
             Start::Earliest => low,
@@ -250,11 +276,11 @@ impl Fold<'_> {
         }
         let letters = transaction.dead_letters.iter();
         records.extend(letters.map(|letter| dead_letter(&topics.dead_letters, letter, &self.job.set.catalog)));
-        records.extend(self.new.iter().map(|(partition, id)| Outgoing {
+        records.extend(self.new.iter().map(|(partition, note)| Outgoing {
             topic: topics.state.clone(),
             partition: Some(0),
             key: Some(source_key(partition).into_bytes()),
-            value: Some(id.clone().into_bytes()),
+            value: Some(serde_json::to_vec(note).unwrap_or_default()),
             headers: Vec::new(),
         }));
         let rejected = u64::try_from(transaction.dead_letters.len()).unwrap_or_default();

@@ -204,19 +204,6 @@ pub enum Error {
         /// One past the last.
         high: i64,
     },
-    /// The group has forgotten where it stopped.
-    #[error(
-        "{topic}[{partition}] was read before, but the group's position is gone: it expires when no member is there for long (offsets.retention.minutes). \
-         Nothing was skipped. To record what was not read as lost and go on from {high}, the end of the partition, run\n  tierwatch run --accept-lost"
-    )]
-    Expired {
-        /// The topic.
-        topic: String,
-        /// The partition.
-        partition: i32,
-        /// One past the last position.
-        high: i64,
-    },
     /// A topic holds less than was read of it, or is another by the same name.
     #[error(
         "{topic}[{partition}] was read up to {committed}, but holds {low} to {high} of another life: the topic was made anew. Nothing was skipped or counted. \

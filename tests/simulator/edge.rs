@@ -98,6 +98,9 @@ impl SimulatedEdge {
         offsets: Option<&[(String, i32, i64)]>,
     ) -> Result<(), Refused> {
         turn().await;
+        while self.world.borrow().kafka.is_ending(&self.writer) {
+            turn().await;
+        }
         self.world.borrow_mut().kafka.begin(&self.writer, epoch)?;
         for record in records {
             if self.world.borrow_mut().random.once_in(4) {

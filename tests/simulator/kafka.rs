@@ -59,6 +59,8 @@ enum Part {
 struct Writer {
     epoch: u64,
     open: Option<u64>,
+    /// The open one is being ended.
+    ending: bool,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +81,9 @@ pub(crate) struct Group {
 /// Why a request failed, as far as a client can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused(pub(crate) &'static str);
+
+/// While a transaction is being ended its writer cannot begin another; clients ask again.
+pub(crate) const CONCURRENT: Refused = Refused("concurrent transactions");
 
 #[derive(Debug, Default)]
 pub(crate) struct Kafka {
@@ -146,9 +151,9 @@ impl Kafka {
         let open: BTreeSet<u64> = self.transactions.keys().copied().collect();
         for writer in self.writers.values_mut() {
             if writer.open.is_some_and(|id| !open.contains(&id)) {
-                // Ended by the broker: whoever began it is fenced.
                 writer.open = None;
-                writer.epoch += 1;
+                // Ended by the broker, not by its writer: whoever began it is fenced.
+                writer.epoch += u64::from(!std::mem::take(&mut writer.ending));
             }
         }
     }
@@ -158,18 +163,21 @@ impl Kafka {
     /// A writer of this name begins anew: older ones of the name are fenced, what they left open is ended.
     pub(crate) fn init(&mut self, name: &str) -> Result<u64, Refused> {
         let writer = self.writers.entry(name.to_owned()).or_default();
+        if writer.ending {
+            return Err(CONCURRENT);
+        }
         writer.epoch += 1;
         let (epoch, open) = (writer.epoch, writer.open.take());
         if let Some(id) = open {
-            if self.transactions.get(&id).is_some_and(|transaction| !transaction.decided.is_empty()) {
-                // It is being ended.
-                self.writers.entry(name.to_owned()).or_default().open = Some(id);
-                return Err(Refused("concurrent transactions"));
-            }
             self.end(id, End::Aborted);
             self.transactions.remove(&id);
         }
         Ok(epoch)
+    }
+
+    /// True while a transaction of this writer is being ended.
+    pub(crate) fn is_ending(&self, name: &str) -> bool {
+        self.writers.get(name).is_some_and(|writer| writer.ending)
     }
 
     fn writer(&mut self, name: &str, epoch: u64) -> Result<&mut Writer, Refused> {
@@ -181,6 +189,9 @@ impl Kafka {
         let id = self.number();
         let now = self.now;
         let writer = self.writer(name, epoch)?;
+        if writer.ending {
+            return Err(CONCURRENT);
+        }
         if writer.open.is_some() {
             return Err(Refused("a transaction is open"));
         }
@@ -237,7 +248,11 @@ impl Kafka {
 
     /// Commits or aborts the open transaction of a writer, all of it at once.
     pub(crate) fn finish(&mut self, name: &str, epoch: u64, end: End) -> Result<(), Refused> {
-        let id = self.writer(name, epoch)?.open.take().ok_or(Refused("no transaction is open"))?;
+        let writer = self.writer(name, epoch)?;
+        if writer.ending {
+            return Err(CONCURRENT);
+        }
+        let id = writer.open.take().ok_or(Refused("no transaction is open"))?;
         self.end(id, end);
         self.transactions.remove(&id);
         Ok(())
@@ -250,7 +265,9 @@ impl Kafka {
         epoch: u64,
         mut choose: impl FnMut() -> (i64, End),
     ) -> Result<(), Refused> {
-        let id = self.writer(name, epoch)?.open.take().ok_or(Refused("no transaction is open"))?;
+        let writer = self.writer(name, epoch)?;
+        let id = writer.open.ok_or(Refused("no transaction is open"))?;
+        writer.ending = true;
         let transaction = self.transactions.get_mut(&id).ok_or(Refused("the transaction is over"))?;
         let parts: Vec<Part> = transaction
             .logs
@@ -411,6 +428,16 @@ impl Kafka {
             return Err(Refused("unstable offset"));
         }
         Ok(self.groups.get(group).and_then(|group| group.offsets.get(place)).copied())
+    }
+
+    /// True where a group has come to the end of every partition of a topic.
+    pub(crate) fn is_read(&self, group: &str, topic: &str) -> bool {
+        let count = self.topics.get(topic).map_or(0, |topic| topic.partitions.len());
+        (0..count).all(|partition| {
+            let place = (topic.to_owned(), i32::try_from(partition).unwrap());
+            let committed = self.groups.get(group).and_then(|group| group.offsets.get(&place)).copied();
+            self.fetch(&place, committed.unwrap_or(0), 1).is_empty()
+        })
     }
 
     pub(crate) fn commit(&mut self, group: &str, member: u64, offsets: &[(String, i32, i64)]) -> Result<(), Refused> {

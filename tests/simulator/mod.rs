@@ -293,9 +293,12 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
         let at = world.borrow_mut().random.below(count);
         simulation.befall(at);
         simulation.step(at)?;
-        if turns % 500 == 0 && next == events.len() && world.borrow().store.closed(&case.set, partitions) >= case.until
-        {
-            break;
+        if turns % 500 == 0 && next == events.len() {
+            let world = world.borrow();
+            let told = world.kafka.is_read("store", &simulation.config.topics.alerts);
+            if told && world.store.closed(&case.set, partitions) >= case.until {
+                break;
+            }
         }
         if turns > TURNS_MAX {
             let world = world.borrow();

@@ -211,14 +211,22 @@ impl Case {
             world.store.breaches().filter(|id| breaches.contains_key(*id)).cloned().collect();
         same("stored breach events", &breaches.keys().cloned().collect(), &stored)?;
 
-        let garbage = events.iter().filter(|event| event.garbage).count();
         let letters = world.kafka.fetch(&(config.topics.dead_letters.clone(), 0), 0, usize::MAX);
-        let ids: BTreeSet<&Vec<u8>> = letters
+        let ids: BTreeSet<String> = letters
             .iter()
-            .filter_map(|entry| entry.record.headers.iter().find(|(name, _)| name == "tierwatch_id").map(|(_, id)| id))
+            .filter_map(|entry| entry.record.headers.iter().find(|(name, _)| name == "tierwatch_id"))
+            .map(|(_, id)| String::from_utf8_lossy(id).into_owned())
             .collect();
-        if ids.len() != garbage {
-            return Err(format!("{garbage} events are garbage, and {} are dead letters", ids.len()));
+        let mut next: BTreeMap<&Place, usize> = BTreeMap::new();
+        for event in events {
+            let offset = next.entry(&event.place).or_default();
+            let id = format!("{TOPIC}/{}/{offset}", event.place.1);
+            *offset += 1;
+            // The last ones may not have been read yet.
+            let due = event.garbage && event.due_ms <= self.until;
+            if (due && !ids.contains(&id)) || (!event.garbage && ids.contains(&id)) {
+                return Err(format!("{id} is garbage: {}; it is a dead letter: {}", event.garbage, ids.contains(&id)));
+            }
         }
         Ok((expected.len(), breaches.len()))
     }
