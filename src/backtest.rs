@@ -107,7 +107,7 @@ pub fn run(
     let record = RuleSetRecord::new(1, &set.hash, None, 1, (0, 0), set.settings, &Files::default());
     let active = Active::of(record.clone(), Arc::clone(set)).map_err(BacktestError::Rules)?;
     let mut play = Play {
-        folder: Folder::new(set, options.limits)?,
+        folder: Folder::new(set, 1, options.limits)?,
         judge: Judge::new(0),
         compiled: Compiled::knowing(active),
         cursors: Vec::new(),

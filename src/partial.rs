@@ -82,6 +82,9 @@ pub struct Sections {
     pub partition: i32,
     /// How many partials partitions there are.
     pub partitions: i32,
+    /// The number of the rule set by which it was folded; 0 where that is not known. Whoever has not seen that set has
+    /// missed it.
+    pub rules: u64,
     /// The folds computed, with their aggregates: a window is whole where every range since its start has them.
     pub computed: BTreeMap<String, Vec<String>>,
     /// The sections.
@@ -176,6 +179,8 @@ enum Header {
     Sections {
         partition: i32,
         partitions: i32,
+        #[serde(default)]
+        rules: u64,
         computed: BTreeMap<String, Vec<String>>,
         sections: Vec<Section>,
         partials: Vec<PartialsHeader>,
@@ -210,6 +215,7 @@ impl Record {
                 Header::Sections {
                     partition: sections.partition,
                     partitions: sections.partitions,
+                    rules: sections.rules,
                     computed: sections.computed.clone(),
                     sections: sections.sections.clone(),
                     partials,
@@ -224,7 +230,7 @@ impl Record {
         let (header, mut rest) = open::<Header>(bytes)?;
         Ok(match header {
             Header::RuleSet(set) => Self::RuleSet(set),
-            Header::Sections { partition, partitions, computed, sections, partials } => {
+            Header::Sections { partition, partitions, rules, computed, sections, partials } => {
                 let mut read = Vec::new();
                 for one in partials {
                     if one.bytes > rest.len() {
@@ -234,7 +240,7 @@ impl Record {
                     rest = after;
                     read.push(Partials { fold: one.fold, aggregates: one.aggregates, batch: read_ipc(blob)? });
                 }
-                Self::Sections(Sections { partition, partitions, computed, sections, partials: read })
+                Self::Sections(Sections { partition, partitions, rules, computed, sections, partials: read })
             }
         })
     }
@@ -311,6 +317,7 @@ mod tests {
         Record::Sections(Sections {
             partition: 1,
             partitions: 8,
+            rules: 3,
             computed: BTreeMap::from([("f".into(), vec!["a".into()])]),
             sections: vec![section],
             partials: vec![Partials { fold: "f".into(), aggregates: vec!["a".into()], batch }],

@@ -94,6 +94,13 @@ impl RangeSet {
         self.ranges.first().map(|range| range.end)
     }
 
+    /// What is missing before `until`, from the first position on.
+    pub fn missing(&self, until: i64) -> Vec<Range> {
+        let ends = self.ranges.iter().map(|range| range.end);
+        let starts = self.ranges.iter().skip(1).map(|range| range.start).chain([until]);
+        ends.zip(starts).map(|(start, end)| Range { start, end }).filter(|range| !range.is_empty()).collect()
+    }
+
     /// The first hole, where there is one: the range that must still come before what lies behind it counts.
     pub fn hole(&self) -> Option<Range> {
         match self.ranges.as_slice() {
@@ -138,6 +145,8 @@ mod tests {
         let mut known = set(&[(0, 5), (8, 10)]);
         assert_eq!(known.hole(), Some(Range { start: 5, end: 8 }));
         assert_eq!(known.prefix_end(), Some(5));
+        assert_eq!(known.missing(12), [Range { start: 5, end: 8 }, Range { start: 10, end: 12 }]);
+        assert_eq!(known.missing(10), [Range { start: 5, end: 8 }]);
         known.insert(Range { start: 5, end: 8 });
         assert_eq!(known, set(&[(0, 10)]));
         assert_eq!(known.hole(), None);

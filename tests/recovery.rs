@@ -12,8 +12,9 @@ use tierwatch::{
         stage::{Message, Stage as Fold},
     },
     judge::{
+        journal::Recorded,
         output::{BreachEvent, ReadingsHeader},
-        stage::{Recorded, Stage as Judge, Transaction},
+        stage::{Stage as Judge, Transaction},
     },
     partial::{Record, RuleSetRecord, open, read_ipc},
     rules::{Files, RuleSet, Settings, diagnostics},
@@ -114,7 +115,7 @@ fn log(sets: &[RuleSet]) -> Vec<Vec<u8>> {
         records.push(announce(number, set));
         let set = Arc::new(RuleSet::compile(set.files.clone(), set.settings).0);
         let first = i64::try_from(part).unwrap() * (i64::try_from(number).unwrap() - 1);
-        let mut fold = Fold::new(&set, limits, 1, 100).expect("a fold");
+        let mut fold = Fold::new((&set, number), limits, 1, 100).expect("a fold");
         fold.begin(&source, origin.clone(), first).expect("begun");
         for (at, lines) in lines.chunks(40).enumerate() {
             let start = first + i64::try_from(at * 40).unwrap();
@@ -178,10 +179,10 @@ impl Written {
     fn begin(&self, snapshot_ms: i64, now: i64) -> (Judge, usize) {
         let mut recorded = Recorded::default();
         for (key, value) in &self.state {
-            recorded.take(key, value.as_deref()).expect("a state record");
+            recorded.take(key, value.as_deref());
         }
         let mut judge = Judge::new(snapshot_ms);
-        let (position, missed) = judge.begin(0, recorded, 0, now).expect("restored");
+        let (position, missed) = judge.begin(0, recorded, 0, "one", now).expect("restored");
         assert_eq!(missed, 0);
         (judge, usize::try_from(position).unwrap())
     }

@@ -86,6 +86,8 @@ struct Open {
 
 /// Folds the events of any number of source partitions.
 pub struct Folder {
+    /// The number of the rule set.
+    rules: u64,
     plans: Vec<Arc<FoldPlan>>,
     intakes: BTreeMap<String, Intake>,
     partitions: BTreeMap<Source, Partition>,
@@ -95,8 +97,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// A folder for the folds of a rule set.
-    pub fn new(rules: &RuleSet, limits: Limits) -> Result<Self> {
+    /// A folder for the folds of a rule set with its number in the log.
+    pub fn new(rules: &RuleSet, number: u64, limits: Limits) -> Result<Self> {
         let mut plans = Vec::new();
         let mut intakes = BTreeMap::new();
         for (name, table) in &rules.catalog.tables {
@@ -117,7 +119,7 @@ impl Folder {
             intakes.insert(name.clone(), Intake { decoder, folds, out_of_orderness_ms, pane_ms });
         }
         let computed = plans.iter().map(|plan| (plan.fingerprint.clone(), plan.aggregates.clone())).collect();
-        Ok(Self { plans, intakes, partitions: BTreeMap::new(), failed: BTreeMap::new(), computed })
+        Ok(Self { rules: number, plans, intakes, partitions: BTreeMap::new(), failed: BTreeMap::new(), computed })
     }
 
     /// Begins a source partition at a position.
@@ -222,6 +224,7 @@ impl Folder {
             .map(|partition| Sections {
                 partition,
                 partitions,
+                rules: self.rules,
                 computed: computed.clone(),
                 sections: folded.iter().map(|folded| folded.section.clone()).collect(),
                 partials: Vec::new(),

@@ -110,10 +110,15 @@ pub enum StageError {
 }
 
 impl Stage {
-    /// A loop for the folds of a rule set, writing to so many partials partitions every `interval_ms`.
-    pub fn new(rules: &Arc<RuleSet>, limits: Limits, partials_partitions: i32, interval_ms: i64) -> Result<Self> {
+    /// A loop for the folds of a rule set with its number in the log, writing to so many partials partitions every `interval_ms`.
+    pub fn new(
+        (rules, number): (&Arc<RuleSet>, u64),
+        limits: Limits,
+        partials_partitions: i32,
+        interval_ms: i64,
+    ) -> Result<Self> {
         Ok(Self {
-            folder: Folder::new(rules, limits)?,
+            folder: Folder::new(rules, number, limits)?,
             partials_partitions,
             interval_ms,
             topics: BTreeMap::new(),
@@ -185,6 +190,11 @@ impl Stage {
             }
         }
         Ok(())
+    }
+
+    /// Nothing more stands before `end` in a partition: what is left there are markers, or nothing.
+    pub fn until(&mut self, source: &Source, end: i64) -> Result<()> {
+        self.folder.fold(source, [], end, &mut self.ready).map(|_| ())
     }
 
     /// Whether a partition was read to its end and nothing has come since.

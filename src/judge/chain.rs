@@ -36,6 +36,22 @@ struct Source {
     pending: BTreeSet<(String, String)>,
     /// Sections behind a hole: they are counted, but their time is not.
     behind: Vec<Behind>,
+    /// One past the last position that anybody spoke of, counted or not.
+    #[serde(default)]
+    said_until: i64,
+}
+
+/// Positions that somebody spoke of and that were not counted: what held them vanished, or was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// The table.
+    pub table: String,
+    /// The source partition.
+    pub partition: i32,
+    /// Which life of the topic.
+    pub incarnation: String,
+    /// The positions.
+    pub range: Range,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +79,38 @@ impl Chain {
             Some(source) if source.is_other(section) => Link::Overlaps,
             Some(source) => source.ranges.link(section.range),
         }
+    }
+
+    /// Notes how far a section speaks, whether it is counted or not.
+    pub fn heard(&mut self, section: &Section) {
+        let count = self.counts.entry(section.table.clone()).or_default();
+        *count = section.partitions.max(*count);
+        let source = self.tables.entry(section.table.clone()).or_default().entry(section.partition).or_default();
+        if source.is_other(section) {
+            return;
+        }
+        if source.ranges.start().is_none() {
+            // The first word of its owner: here its ranges begin.
+            source.incarnation.clone_from(&section.incarnation);
+            source.ranges.insert(Range { start: section.range.start, end: section.range.start });
+        }
+        source.said_until = source.said_until.max(section.range.end);
+    }
+
+    /// What is missing.
+    pub fn needs(&self) -> Vec<Need> {
+        let mut needs = Vec::new();
+        for (table, partitions) in &self.tables {
+            for (partition, source) in partitions {
+                needs.extend(source.ranges.missing(source.said_until).into_iter().map(|range| Need {
+                    table: table.clone(),
+                    partition: *partition,
+                    incarnation: source.incarnation.clone(),
+                    range,
+                }));
+            }
+        }
+        needs
     }
 
     /// One past the unbroken prefix of a section's partition, where there is one.
@@ -93,6 +141,7 @@ impl Chain {
             source.incarnation.clone_from(&section.incarnation);
         }
         source.ranges.insert(section.range);
+        source.said_until = source.said_until.max(section.range.end);
 
         // Since when each fold has every event. What is lost is in none.
         if section.lost {

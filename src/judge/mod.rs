@@ -3,13 +3,14 @@
 //!
 //! [`chain`] keeps which ranges were counted and how far time has come, [`panes`] the states, `windows` evaluates
 //! a rule at a window end, [`history`] looks back, [`series`] takes readings to breaches, [`diagnosis`] says what is behind
-//! them, [`memory`] keeps readings that are needed again, [`snapshot`] writes it all down, [`stage`] is the loop around
+//! them, [`memory`] keeps readings that are needed again, [`journal`] and [`snapshot`] write it all down, [`stage`] is the loop around
 //! it as a state machine.
 
 mod breach;
 pub mod chain;
 pub mod diagnosis;
 pub mod history;
+pub mod journal;
 pub mod memory;
 pub mod output;
 pub mod panes;
@@ -33,7 +34,7 @@ use datafusion::common::{DataFusionError, Result};
 
 use self::{
     breach::Told,
-    chain::Chain,
+    chain::{Chain, Need},
     history::SeriesHistory,
     memory::Remembered,
     output::{Notice, Output},
@@ -69,6 +70,8 @@ pub struct Judge {
     states: BTreeMap<String, RuleState>,
     changed: BTreeSet<(String, Arc<str>)>,
     remembered: Vec<Remembered>,
+    /// The number of a rule set that sections speak of and that is not in this log.
+    missed_rules: u64,
     /// The first window end of the readings that each fold over readings was given.
     fed_from: BTreeMap<String, Millis>,
 }
@@ -156,6 +159,7 @@ impl Judge {
             states: BTreeMap::new(),
             changed: BTreeSet::new(),
             remembered: Vec::new(),
+            missed_rules: 0,
             fed_from: BTreeMap::new(),
         }
     }
@@ -253,7 +257,17 @@ impl Judge {
     }
 
     fn sections(&mut self, sections: Sections, append_ms: Millis, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
-        let Sections { mut computed, sections, partials, .. } = sections;
+        let Sections { mut computed, sections, partials, rules, .. } = sections;
+        let in_force = self.rules.as_ref().map_or(0, |active| active.record.number);
+        if rules > in_force {
+            // Folded by rules that are not in this log. They will be appended, and then this is folded again.
+            self.missed_rules = rules;
+            for section in &sections {
+                self.chain.heard(section);
+                out.push(Output::Notice(Notice::Refused { section: describe(section) }));
+            }
+            return Ok(());
+        }
         let plans = self.rules.as_ref().map(|active| &active.plans);
         computed.retain(|fold, _| plans.is_some_and(|plans| plans.contains_key(fold)));
         let rows = by_section(&partials, sections.len())?;
@@ -264,6 +278,7 @@ impl Judge {
                     self.chain.prefix_end(&section).map_or(section.range.start, |end| end.max(section.range.start));
             }
             let section = &section;
+            self.chain.heard(section);
             match self.chain.link(section) {
                 Link::Known => out.push(Output::Notice(Notice::Known { section: describe(section) })),
                 Link::Overlaps => out.push(Output::Notice(Notice::Refused { section: describe(section) })),
@@ -291,6 +306,17 @@ impl Judge {
             }
         }
         Ok(())
+    }
+
+    /// True where sections came that were folded by rules which are not in this log.
+    pub fn has_missed_rules(&self) -> bool {
+        self.missed_rules > self.rules.as_ref().map_or(0, |active| active.record.number)
+    }
+
+    /// Positions of source partitions that somebody spoke of and that were not counted.
+    pub fn needs(&self) -> Vec<Need> {
+        let Some(active) = &self.rules else { return Vec::new() };
+        self.chain.needs().into_iter().filter(|need| active.set.catalog.tables.contains_key(&need.table)).collect()
     }
 
     /// Adds states to the panes they belong to. What only closed windows would have seen is counted as late.

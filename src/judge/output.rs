@@ -216,10 +216,11 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
-    /// A snapshot was too large to be written: recovery replays from the one before.
-    SnapshotTooLarge {
-        /// How large it was.
-        bytes: usize,
+    /// Outputs of a transaction did not arrive and were sent again, or entries of the journal vanished and their outputs
+    /// were judged again.
+    SentAgain {
+        /// How many breach events, blocks of readings and entries.
+        outputs: usize,
     },
     /// Another rule set is in force.
     RuleSet {
@@ -240,16 +241,18 @@ impl std::fmt::Display for Notice {
         match self {
             Self::Late { rule, events } => write!(f, "late events for closed windows of {rule}: {events}"),
             Self::Known { section } => write!(f, "dropped {section}: it was counted before"),
-            Self::Refused { section } => write!(f, "refused {section}: a part of it was counted before"),
+            Self::Refused { section } => write!(
+                f,
+                "refused {section}: a part of it was counted before, or its rules are not in the log; it is folded again"
+            ),
             Self::Hole { section } => write!(f, "waiting for {section}: later positions are there, these are not"),
             Self::Lost { section } => {
                 write!(f, "{section} is lost: the source no longer has it; windows over it are partial")
             }
             Self::Fenced { rule, reason } => write!(f, "rule {rule} is fenced off until it changes: {reason}"),
-            Self::SnapshotTooLarge { bytes } => write!(
-                f,
-                "a snapshot of {bytes} bytes was not written; recovery replays from the one before, so keep the partials topic for longer"
-            ),
+            Self::SentAgain { outputs } => {
+                write!(f, "{outputs} outputs of a transaction that ended only in part are sent again")
+            }
             Self::RuleSet { hash, rules } => write!(f, "rule set {hash} with {rules} rules is in force"),
             Self::RuleSetRefused { reason } => write!(f, "a rule set in the log was refused: {reason}"),
         }

@@ -1,13 +1,6 @@
-//! The state of a judge partition, written down: what the state topic holds.
-//!
-//! Four kinds of records, all written in the transaction of the outputs they belong to:
-//!
-//! * `series`: the level and episode of one series, whenever they change. What was published binds: recovery takes
-//!   these as they are and never judges the past anew.
-//! * `readings`: readings that are needed beyond their window, until a snapshot has what became of them.
-//! * `progress`: the position in the log up to which outputs were published, and their ordinals.
-//! * `snapshot`: everything, at one position. Recovery begins there and replays the log up to `progress` to rebuild
-//!   panes, evaluating nothing.
+//! The state of a judge partition at one position, written down. Recovery begins there and replays the log up to where
+//! outputs were published to rebuild panes, evaluating nothing: what became of the series meanwhile stands in the
+//! [`journal`](super::journal).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,38 +15,11 @@ use crate::{
     partial::{FormatError, RuleSetRecord, envelope, ipc, open, read_ipc},
 };
 
-/// Up to where outputs were published.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// The position in the partials log after the last record whose outputs were published.
-    pub position: i64,
-    /// How many readings records there were.
-    pub readings: u64,
-    /// How many breach events there were.
-    pub alerts: u64,
-    /// Rules that failed, and why: replay evaluates nothing, so it would not find out.
-    #[serde(default)]
-    pub fenced: BTreeMap<String, String>,
-    /// Since when rules have had whole windows, for those who read their readings.
-    #[serde(default)]
-    pub whole_from: BTreeMap<String, Millis>,
-    /// The next window of each rule: replay does not see the readings that some rules begin with.
-    #[serde(default)]
-    pub next_ends: BTreeMap<String, Millis>,
-    /// Since when folds over readings were given them.
-    #[serde(default)]
-    pub fed_from: BTreeMap<String, Millis>,
-}
-
 #[derive(Serialize, Deserialize)]
 struct Header {
     /// The position in the partials log after the last record that is in it.
     position: i64,
     partition: i32,
-    /// Which of the slots it is written to, and which part of it this is.
-    slot: u8,
-    chunk: u32,
-    chunks: u32,
     rules: Option<RuleSetRecord>,
     chain: Chain,
     states: BTreeMap<String, RuleHeader>,
@@ -120,9 +86,6 @@ impl Judge {
         let header = Header {
             position,
             partition: self.partition,
-            slot: 0,
-            chunk: 0,
-            chunks: 1,
             rules: self.rules.as_ref().map(|active| active.record.as_ref().clone()),
             chain: self.chain.clone(),
             states: states.collect(),
@@ -167,25 +130,3 @@ impl Judge {
         Ok((judge, header.position))
     }
 }
-
-/// The key of a series' record in the state topic.
-pub fn series_key(rule: &str, series: &str) -> String {
-    format!("series\u{1f}{rule}\u{1f}{series}")
-}
-
-/// The rule and series of such a key.
-pub fn parse_series_key(key: &str) -> Option<(&str, &str)> {
-    key.strip_prefix("series\u{1f}")?.split_once('\u{1f}')
-}
-
-/// The key of a record of remembered readings: the position before which it was published, and its number there.
-pub fn readings_key(position: i64, number: usize) -> String {
-    format!("{READINGS}{position:020}\u{1f}{number:05}")
-}
-
-/// What the keys of remembered readings begin with; in the order of such keys they were published.
-pub const READINGS: &str = "readings\u{1f}";
-/// The key of the progress record.
-pub const PROGRESS: &str = "progress";
-/// The key of the snapshot record.
-pub const SNAPSHOT: &str = "snapshot";

@@ -4,24 +4,29 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Compiled, Judge, Mode,
-    memory::Remembered,
+    chain::Need,
+    journal::{Entry, EntryHeader, Journal, JournalError, Recorded},
     output::{BreachEvent, Notice, Output, Reading, ReadingsHeader, readings_batch},
-    series::SeriesState,
-    snapshot::{PROGRESS, Progress, READINGS, SNAPSHOT, SnapshotError, parse_series_key, readings_key, series_key},
+    snapshot::SnapshotError,
 };
 use crate::{
     panes::Millis,
     partial::{FormatError, Record, envelope, ipc},
+    rules::{hash, hash_bytes},
 };
 
 /// How many readings go into one record.
 const READINGS_MAX: usize = 5_000;
-/// A snapshot larger than this is not written; recovery then replays from the one before.
-const SNAPSHOT_BYTES_MAX: usize = 6 << 20;
 /// How many outputs may wait to be written.
 const OUTPUTS_MAX: usize = 20_000;
 /// How long processed records may go without their positions being committed where nothing was published.
 const COMMIT_MS: i64 = 1_000;
+/// How long something must be missing before it is folded again: what was cut off by a takeover may be on its way.
+const MISSING_MS: i64 = 1_000;
+/// How long it may take until what was folded again has come.
+const REFOLD_MS: i64 = 10_000;
+/// After so many intervals of snapshots it is checked that outputs have arrived.
+const CHECK_EVERY: i64 = 2;
 
 /// A breach event on its way out.
 #[derive(Debug, Clone)]
@@ -51,34 +56,15 @@ pub struct Transaction {
     pub shown: Vec<Reading>,
 }
 
-/// The state records of one partition, as recovery reads them.
+/// What stands in the readings and the alerts topic.
 #[derive(Debug, Default)]
-pub struct Recorded {
-    snapshot: Option<Vec<u8>>,
-    progress: Option<Progress>,
-    series: BTreeMap<String, Option<SeriesState>>,
-    readings: BTreeMap<String, Remembered>,
-}
-
-impl Recorded {
-    /// Takes one record of the state topic, in order.
-    pub fn take(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), FormatError> {
-        let damaged = |error: serde_json::Error| FormatError::Damaged(error.to_string());
-        match key {
-            SNAPSHOT => self.snapshot = value.map(<[u8]>::to_vec),
-            PROGRESS => self.progress = value.map(serde_json::from_slice).transpose().map_err(damaged)?,
-            _ if key.starts_with(READINGS) => match value {
-                Some(bytes) => _ = self.readings.insert(key.to_owned(), Remembered::decode(bytes)?),
-                None => _ = self.readings.remove(key),
-            },
-            // Notes of others, such as which sources were ever read.
-            _ if parse_series_key(key).is_none() => {}
-            _ => {
-                _ = self.series.insert(key.to_owned(), value.map(serde_json::from_slice).transpose().map_err(damaged)?)
-            }
-        }
-        Ok(())
-    }
+pub struct Arrived {
+    /// The hashes of readings records.
+    pub blocks: BTreeSet<String>,
+    /// The ids of breach events.
+    pub alerts: BTreeSet<String>,
+    /// The ends of the readings and the alerts partition when it was asked.
+    pub until: (i64, i64),
 }
 
 /// Why the loop stops.
@@ -87,6 +73,14 @@ pub enum StageError {
     /// A record cannot be read or written.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// The state topic cannot be gone on from.
+    #[error("the state of partition {partition}: {error}")]
+    Journal {
+        /// The judge partition.
+        partition: i32,
+        /// Why.
+        error: JournalError,
+    },
     /// A snapshot cannot be read or written.
     #[error("the snapshot of partition {partition}: {error}")]
     Snapshot {
@@ -103,22 +97,39 @@ pub enum StageError {
     Arrow(#[from] arrow::error::ArrowError),
 }
 
+/// The outputs that were written and are not known to have arrived.
+#[derive(Debug, Default)]
+struct Outbox {
+    told: BTreeMap<String, (u64, BreachEvent)>,
+    blocks: BTreeMap<String, Vec<u8>>,
+}
+
 struct Assigned {
     judge: Judge,
-    /// The levels and episodes that were recorded, until replay has come to where they belong.
-    recorded: BTreeMap<String, Option<SeriesState>>,
-    /// The readings that were recorded since the snapshot, likewise.
-    readings: BTreeMap<String, Remembered>,
-    /// The keys of readings that the next snapshot makes needless.
-    kept: BTreeSet<String>,
+    /// The entries since the snapshot, until replay has come to where they belong.
+    entries: Vec<Entry>,
     /// The next record to process.
     position: i64,
     /// Records before this have been published.
     replay_until: i64,
-    progress: Progress,
+    /// What the last entry said.
+    last: EntryHeader,
+    journal: Journal,
+    outbox: Outbox,
+    /// Outputs that did not arrive.
+    again: Outbox,
+    /// Breach events that arrived though their entry did not.
+    arrived: BTreeSet<String>,
+    /// A name that no other owner of this partition has.
+    tenure: String,
+    /// When rules were asked for.
+    wanted_ms: Millis,
+    /// What is missing, and from when on it is asked for.
+    missing: Vec<(Need, Millis)>,
     told: BTreeMap<String, (Millis, i32)>,
     pending: Vec<Output>,
     snapshot_ms: Millis,
+    checked_ms: Millis,
 }
 
 /// The loop's state.
@@ -127,6 +138,8 @@ pub struct Stage {
     compiled: Compiled,
     snapshot_interval_ms: i64,
     committed_ms: Millis,
+    /// How many times a partition was begun.
+    begun: u64,
 }
 
 impl Stage {
@@ -137,38 +150,59 @@ impl Stage {
             compiled: Compiled::default(),
             snapshot_interval_ms,
             committed_ms: Millis::MIN / 2,
+            begun: 0,
         }
     }
 
-    /// A partition is ours; `recorded` is what its state topic holds and `start` where its log begins. Answers with
-    /// the position to read from, and how many records before it the log no longer has.
+    /// A partition is ours; `recorded` is what its state topic holds and `start` where its log begins; `owner` is a name
+    /// that no other process has. Answers with the position to read from, and how many records before it the log no
+    /// longer has.
     pub fn begin(
         &mut self,
         partition: i32,
         recorded: Recorded,
         start: i64,
+        owner: &str,
         now: Millis,
     ) -> Result<(i64, i64), StageError> {
-        let (judge, position) = match &recorded.snapshot {
-            Some(bytes) => Judge::from_snapshot(bytes, &mut self.compiled)
-                .map_err(|error| StageError::Snapshot { partition, error })?,
-            None => (Judge::new(partition), start),
+        self.begun += 1;
+        let restored = recorded.restore().map_err(|error| StageError::Journal { partition, error })?;
+        let (judge, position, kept) = match restored.snapshot {
+            Some((entry, bytes)) => {
+                let (judge, position) = Judge::from_snapshot(&bytes, &mut self.compiled)
+                    .map_err(|error| StageError::Snapshot { partition, error })?;
+                (judge, position, Some(entry))
+            }
+            None => (Judge::new(partition), start, None),
         };
-        let progress = recorded.progress.unwrap_or_default();
-        let missed = if recorded.snapshot.is_some() { (start - position).max(0) } else { 0 };
+        let last = restored.entries.last().or(kept.as_ref()).map(|entry| entry.header.clone()).unwrap_or_default();
+        // What was written before the last check has arrived.
+        let mut outbox = Outbox::default();
+        let since = |entry: &&Entry| entry.header.unchecked == last.unchecked;
+        kept.iter().chain(&restored.entries).filter(since).for_each(|entry| outbox.add(entry));
+        let missed = if last.number > 0 { (start - position).max(0) } else { 0 };
         let position = position.max(start);
         let mut assigned = Assigned {
             judge,
-            recorded: recorded.series,
-            kept: recorded.readings.keys().cloned().collect(),
-            readings: recorded.readings,
+            entries: restored.entries,
             position,
-            replay_until: progress.position,
-            progress,
+            replay_until: last.position,
+            last,
+            journal: restored.journal,
+            outbox,
+            again: Outbox::default(),
+            arrived: BTreeSet::new(),
+            tenure: format!("{owner}/{now}/{}", self.begun),
+            wanted_ms: Millis::MIN / 2,
+            missing: Vec::new(),
             told: BTreeMap::new(),
             pending: Vec::new(),
             snapshot_ms: now,
+            checked_ms: now,
         };
+        if restored.left_out > 0 {
+            assigned.pending.push(Output::Notice(Notice::SentAgain { outputs: restored.left_out }));
+        }
         if position >= assigned.replay_until {
             assigned.caught_up()?;
         }
@@ -179,6 +213,74 @@ impl Stage {
     /// A partition is no longer ours, or what was judged of it is void.
     pub fn forget(&mut self, partition: i32) {
         self.partitions.remove(&partition);
+    }
+
+    /// From where on it is not known which outputs of a partition arrived: positions in the readings and the alerts topic.
+    pub fn unchecked(&self, partition: i32) -> Option<(i64, i64)> {
+        Some(self.partitions.get(&partition)?.last.unchecked)
+    }
+
+    /// The partition whose outputs should be checked now, where there is one.
+    pub fn check_due(&self, now: Millis) -> Option<i32> {
+        let due = |assigned: &Assigned| {
+            !assigned.outbox.is_empty() && now - assigned.checked_ms >= CHECK_EVERY * self.snapshot_interval_ms
+        };
+        self.partitions.iter().find(|(_, assigned)| due(assigned)).map(|(partition, _)| *partition)
+    }
+
+    /// What was found in the topics of outputs from [`unchecked`](Self::unchecked) on. What is not there is sent again.
+    pub fn checked(&mut self, partition: i32, arrived: Arrived, now: Millis) {
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
+        assigned.checked_ms = now;
+        assigned.last.unchecked = arrived.until;
+        let (mut told, mut blocks) = (BTreeMap::new(), BTreeMap::new());
+        std::mem::swap(&mut told, &mut assigned.outbox.told);
+        std::mem::swap(&mut blocks, &mut assigned.outbox.blocks);
+        assigned.again.blocks.extend(blocks.into_iter().filter(|(hash, _)| !arrived.blocks.contains(hash)));
+        let own: BTreeSet<String> = told.keys().cloned().collect();
+        assigned.again.told.extend(told.into_iter().filter(|(id, _)| !arrived.alerts.contains(id)));
+        assigned.arrived.extend(arrived.alerts.into_iter().filter(|id| !own.contains(id)));
+        let outputs = assigned.again.told.len() + assigned.again.blocks.len();
+        if outputs > 0 {
+            assigned.pending.push(Output::Notice(Notice::SentAgain { outputs }));
+        }
+    }
+
+    /// A partition whose log lacks the rules by which others fold, and that should be given them now.
+    pub fn wants_rules(&mut self, now: Millis) -> Option<i32> {
+        let partition = self.partitions.iter_mut().find(|(_, assigned)| {
+            let live = assigned.position >= assigned.replay_until;
+            live && assigned.judge.has_missed_rules() && now - assigned.wanted_ms >= REFOLD_MS
+        });
+        partition.map(|(partition, assigned)| {
+            assigned.wanted_ms = now;
+            *partition
+        })
+    }
+
+    /// Something that is missing in a partition and should be folded again now, where there is any; the partition comes
+    /// first.
+    pub fn need(&mut self, now: Millis) -> Option<(i32, Need)> {
+        for (partition, assigned) in &mut self.partitions {
+            if assigned.position < assigned.replay_until || assigned.judge.has_missed_rules() {
+                continue;
+            }
+            let mut known = std::mem::take(&mut assigned.missing);
+            for need in assigned.judge.needs() {
+                let since = known.iter().position(|(other, _)| *other == need).map(|at| known.swap_remove(at).1);
+                assigned.missing.push((need, since.unwrap_or(now + MISSING_MS)));
+            }
+            if let Some((need, at)) = assigned.missing.iter_mut().find(|(_, at)| *at <= now) {
+                *at = now + REFOLD_MS;
+                return Some((*partition, need.clone()));
+            }
+        }
+        None
+    }
+
+    /// The position up to which a partition was published.
+    pub fn published(&self, partition: i32) -> Option<i64> {
+        Some(self.partitions.get(&partition)?.last.position)
     }
 
     /// One record of the log.
@@ -209,47 +311,66 @@ impl Stage {
     /// The last transaction before a clean end: with a snapshot of each partition, so that whoever takes over has
     /// nothing to replay.
     pub fn last(&mut self, now: Millis) -> Result<Option<Transaction>, StageError> {
-        for assigned in self.partitions.values_mut() {
-            assigned.snapshot_ms = Millis::MIN / 2;
-        }
-        self.committed_ms = Millis::MIN / 2;
-        self.due(now)
+        self.transaction(now, 0, true)
     }
 
     /// What is due at `now`.
     pub fn due(&mut self, now: Millis) -> Result<Option<Transaction>, StageError> {
-        let published = self
-            .partitions
-            .values()
-            .any(|assigned| assigned.pending.iter().any(|output| !matches!(output, Output::Notice(_))));
+        let published = self.partitions.values().any(|assigned| {
+            !assigned.again.is_empty() || assigned.pending.iter().any(|output| !matches!(output, Output::Notice(_)))
+        });
         if !published && now - self.committed_ms < COMMIT_MS {
             return Ok(None);
         }
+        self.transaction(now, self.snapshot_interval_ms, false)
+    }
+
+    fn transaction(
+        &mut self,
+        now: Millis,
+        snapshot_interval_ms: i64,
+        last: bool,
+    ) -> Result<Option<Transaction>, StageError> {
         let mut transaction = Transaction::default();
         for (partition, assigned) in &mut self.partitions {
-            assigned.publish(*partition, now, self.snapshot_interval_ms, &mut transaction)?;
+            assigned.publish(*partition, now, snapshot_interval_ms, last, &mut transaction)?;
         }
         self.committed_ms = now;
         Ok((!transaction.offsets.is_empty()).then_some(transaction))
     }
 }
 
+impl Outbox {
+    fn add(&mut self, entry: &Entry) {
+        self.told
+            .extend(entry.header.told.iter().map(|(ordinal, event)| (event.id.clone(), (*ordinal, event.clone()))));
+        self.blocks.extend(entry.blocks.iter().map(|block| (hash_bytes(block), block.clone())));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.told.is_empty() && self.blocks.is_empty()
+    }
+}
+
 impl Assigned {
     /// Replay has come to where the outputs ended: levels and episodes are taken as they were recorded.
     fn caught_up(&mut self) -> Result<(), StageError> {
-        for (key, state) in std::mem::take(&mut self.recorded) {
-            if let Some((rule, series)) = parse_series_key(&key) {
-                self.judge.restore_series(rule, series, state);
-            }
+        let entries = std::mem::take(&mut self.entries);
+        for (rule, series, state) in entries.iter().flat_map(|entry| &entry.header.series) {
+            self.judge.restore_series(rule, series, state.clone());
         }
-        self.judge.restore_fenced(&self.progress.fenced);
-        self.judge.restore_fed_from(&self.progress.fed_from);
-        for remembered in std::mem::take(&mut self.readings).into_values() {
-            self.judge.restore_readings(&remembered)?;
+        if !entries.is_empty() {
+            self.judge.restore_fenced(&self.last.fenced);
+            self.judge.restore_fed_from(&self.last.fed_from);
+        }
+        for remembered in entries.iter().flat_map(|entry| &entry.remembered) {
+            self.judge.restore_readings(remembered)?;
         }
         self.judge.end_of_replay();
-        self.judge.restore_next_ends(&self.progress.next_ends);
-        self.judge.restore_whole_from(&self.progress.whole_from);
+        if !entries.is_empty() {
+            self.judge.restore_next_ends(&self.last.next_ends);
+            self.judge.restore_whole_from(&self.last.whole_from);
+        }
         self.judge.take_changed();
         Ok(())
     }
@@ -259,19 +380,31 @@ impl Assigned {
         partition: i32,
         now: Millis,
         snapshot_interval_ms: i64,
+        last: bool,
         transaction: &mut Transaction,
     ) -> Result<(), StageError> {
-        if self.position <= self.progress.position {
-            // Still replaying what was published before.
+        let replaying = self.position < self.replay_until;
+        let again = !self.again.is_empty();
+        let writing = self.journal.is_writing();
+        if replaying || (self.position <= self.last.position && !again && !writing && !last) {
             return Ok(());
         }
+        let mut entry = Entry::default();
+        let outbox = std::mem::take(&mut self.again);
         let mut readings: Vec<Box<Reading>> = Vec::new();
+        for (ordinal, event) in outbox.told.into_values() {
+            entry.header.told.push((ordinal, event));
+        }
+        entry.blocks.extend(outbox.blocks.into_values());
         for output in std::mem::take(&mut self.pending) {
             match output {
                 Output::Reading(reading) => readings.push(reading),
                 Output::Breach(event) => {
-                    self.progress.alerts += 1;
-                    transaction.alerts.push(Alert { partition, ordinal: self.progress.alerts, event: *event });
+                    self.last.alerts += 1;
+                    // Told before by a transaction of which the rest vanished.
+                    if !self.arrived.remove(&event.id) {
+                        entry.header.told.push((self.last.alerts, *event));
+                    }
                 }
                 Output::Notice(notice) => transaction.notices.push(notice),
             }
@@ -279,50 +412,64 @@ impl Assigned {
         let progress = self.judge.progress();
         if !readings.is_empty() || progress != self.told {
             let mut blocks: Vec<&[Box<Reading>]> = readings.chunks(READINGS_MAX).collect();
-            let last = blocks.pop().unwrap_or_default();
+            let final_block = blocks.pop().unwrap_or_default();
             // How far windows are closed is said with the last block, so that none is shown before it is whole.
             for (block, progress) in
-                blocks.into_iter().map(|block| (block, BTreeMap::new())).chain([(last, progress.clone())])
+                blocks.into_iter().map(|block| (block, BTreeMap::new())).chain([(final_block, progress.clone())])
             {
-                self.progress.readings += 1;
-                let header = ReadingsHeader { partition, ordinal: self.progress.readings, progress };
+                self.last.readings += 1;
+                let header = ReadingsHeader { partition, ordinal: self.last.readings, progress };
                 let rows: Vec<&Reading> = block.iter().map(AsRef::as_ref).collect();
-                transaction.readings.push((partition, envelope(&header, &[ipc(&readings_batch(&rows, partition)?)?])));
+                entry.blocks.push(envelope(&header, &[ipc(&readings_batch(&rows, partition)?)?]));
             }
             self.told = progress;
         }
         transaction.shown.extend(readings.into_iter().map(|reading| *reading));
         for (rule, series, state) in self.judge.take_changed() {
-            let value = state
-                .map(|state| serde_json::to_vec(&state))
-                .transpose()
-                .map_err(|error| FormatError::Damaged(error.to_string()))?;
-            transaction.state.push((partition, series_key(&rule, &series), value));
+            entry.header.series.push((rule, series.to_string(), state));
         }
-        for (number, remembered) in self.judge.take_remembered().into_iter().enumerate() {
-            let key = readings_key(self.position, number);
-            transaction.state.push((partition, key.clone(), Some(remembered.encode()?)));
-            self.kept.insert(key);
-        }
-        if now - self.snapshot_ms >= snapshot_interval_ms {
-            let bytes =
-                self.judge.snapshot(self.position).map_err(|error| StageError::Snapshot { partition, error })?;
+        entry.remembered = self.judge.take_remembered();
+        let number = self.last.number + 1;
+        let id = hash(&format!("{}\u{1f}{partition}\u{1f}{number}", self.tenure));
+        entry.header = EntryHeader {
+            number,
+            after: std::mem::replace(&mut self.last.id, id.clone()),
+            id,
+            position: self.position,
+            readings: self.last.readings,
+            alerts: self.last.alerts,
+            unchecked: self.last.unchecked,
+            fenced: self.judge.fenced(),
+            whole_from: self.judge.whole_from(),
+            next_ends: self.judge.next_ends(),
+            fed_from: self.judge.fed_from().clone(),
+            ..entry.header
+        };
+        transaction.readings.extend(entry.blocks.iter().map(|block| (partition, block.clone())));
+        let told = entry.header.told.iter();
+        transaction.alerts.extend(told.map(|(ordinal, event)| Alert {
+            partition,
+            ordinal: *ordinal,
+            event: event.clone(),
+        }));
+        self.outbox.add(&entry);
+        let mut records = entry.records()?;
+        self.journal.wrote(number, &records);
+        self.last = EntryHeader { series: Vec::new(), told: Vec::new(), ..entry.header };
+        if !writing && now - self.snapshot_ms >= snapshot_interval_ms {
             self.snapshot_ms = now;
-            if bytes.len() <= SNAPSHOT_BYTES_MAX {
-                transaction.state.push((partition, SNAPSHOT.to_owned(), Some(bytes)));
-                // What is in the snapshot needs no record of its own.
-                transaction.state.extend(std::mem::take(&mut self.kept).into_iter().map(|key| (partition, key, None)));
-            } else {
-                transaction.notices.push(Notice::SnapshotTooLarge { bytes: bytes.len() });
-            }
+            let judge =
+                self.judge.snapshot(self.position).map_err(|error| StageError::Snapshot { partition, error })?;
+            // What is not known to have arrived goes with it, since the entries that hold it will not be kept.
+            let kept = Entry {
+                header: EntryHeader { told: self.outbox.told.values().cloned().collect(), ..self.last.clone() },
+                blocks: self.outbox.blocks.values().cloned().collect(),
+                remembered: Vec::new(),
+            };
+            self.journal.begin_snapshot(&kept, &judge)?;
         }
-        self.progress.position = self.position;
-        self.progress.fenced = self.judge.fenced();
-        self.progress.whole_from = self.judge.whole_from();
-        self.progress.next_ends = self.judge.next_ends();
-        self.progress.fed_from.clone_from(self.judge.fed_from());
-        let progress = serde_json::to_vec(&self.progress).map_err(|error| FormatError::Damaged(error.to_string()))?;
-        transaction.state.push((partition, PROGRESS.to_owned(), Some(progress)));
+        records.extend(self.journal.next(last));
+        transaction.state.extend(records.into_iter().map(|(key, value)| (partition, key, value)));
         transaction.offsets.push((partition, self.position));
         Ok(())
     }

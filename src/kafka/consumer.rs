@@ -18,6 +18,7 @@ use super::{Error, REQUEST, sys};
 use crate::{
     loops::{Described, Rebalance, TopicPartition},
     panes::Millis,
+    position::Range,
 };
 
 /// Notes rebalances for the loop. Assigning is left to the loop, which knows the positions; revoking cannot wait.
@@ -258,12 +259,12 @@ pub fn parts<'a>(message: &'a BorrowedMessage<'_>) -> crate::fold::stage::Messag
     }
 }
 
-/// Reads one partition from a position to its last committed record, without a group. Waits for transactions that were
-/// still open when it began: the last stable position may lie behind them.
+/// Reads the committed records in a range of one partition, as far as it is there, without a group. Waits for transactions
+/// that were still open when it began: the last stable position may lie behind them.
 pub fn read(
     client: &ClientConfig,
     partition: &TopicPartition,
-    from: i64,
+    range: Range,
     take: &mut dyn FnMut(&BorrowedMessage<'_>),
 ) -> Result<(), Error> {
     let (topic, partition) = (partition.0.as_str(), partition.1);
@@ -279,8 +280,8 @@ pub fn read(
     let consumer: BaseConsumer = settings.create().map_err(Error::Client)?;
     let probe: BaseConsumer =
         settings.clone().set("isolation.level", "read_uncommitted").create().map_err(Error::Client)?;
-    let (low, target) = probe.fetch_watermarks(topic, partition, REQUEST)?;
-    let from = from.max(low);
+    let (low, high) = probe.fetch_watermarks(topic, partition, REQUEST)?;
+    let (from, target) = (range.start.max(low), range.end.min(high));
     if from >= target {
         return Ok(());
     }
@@ -290,6 +291,7 @@ pub fn read(
     loop {
         match consumer.poll(Duration::from_millis(500)) {
             None => {}
+            Some(Ok(message)) if message.offset() >= target => return Ok(()),
             Some(Ok(message)) => take(&message),
             Some(Err(KafkaError::PartitionEOF(_))) => {
                 let (_, stable) = consumer.fetch_watermarks(topic, partition, REQUEST)?;

@@ -36,7 +36,8 @@ pub fn limits(job: &Job) -> Limits {
 
 /// Runs until the process ends.
 pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
-    let mut stage = Stage::new(&job.set, limits(job), job.config.topics.partitions, ms(job.config.fold.interval))?;
+    let mut stage =
+        Stage::new((&job.set, job.number), limits(job), job.config.topics.partitions, ms(job.config.fold.interval))?;
     let mut work =
         Fold { job, topics: topics(&job.set), begun: BTreeMap::new(), known: BTreeMap::new(), new: BTreeMap::new() };
     for topic in work.topics.keys() {
@@ -149,7 +150,7 @@ fn source_key(partition: &TopicPartition) -> String {
 /// The source partitions that were ever read.
 async fn known(job: &Job, edge: &mut impl Edge) -> Result<BTreeMap<TopicPartition, Known>, EdgeError> {
     let mut known = BTreeMap::new();
-    edge.read(&(job.config.topics.state.clone(), 0), 0, &mut |message| {
+    edge.read(&(job.config.topics.state.clone(), 0), super::from(0), &mut |message| {
         let key = message.key.map(String::from_utf8_lossy).unwrap_or_default();
         let place = key.strip_prefix(SOURCE).and_then(|rest| rest.split_once('\u{1f}'));
         if let Some((topic, partition)) = place

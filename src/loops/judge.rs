@@ -2,17 +2,25 @@
 
 use std::time::Duration;
 
-use super::{Edge, Error, Job, Outgoing, Rebalance, TopicPartition, ms};
+use super::{Described, Edge, Error, Job, Outgoing, Rebalance, TopicPartition, fold::dead_letter, ms, rules::last};
 use crate::{
+    fold::{self, Origin, Source},
     judge::{
-        output::Notice,
-        stage::{Alert, Recorded, Stage, Transaction},
+        chain::Need,
+        journal::Recorded,
+        output::{BreachEvent, Notice},
+        stage::{Alert, Arrived, Stage, Transaction},
     },
-    rules::series::canonical,
+    partial::Record,
+    position::Range,
+    rules::{hash_bytes, series::canonical},
 };
 
 /// How many records of one partition are taken at a time.
 const RECORDS_MAX: usize = 10;
+
+/// How many events are folded again at a time.
+const REFOLD_EVENTS_MAX: usize = 20_000;
 
 /// Runs until the process ends.
 pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
@@ -48,6 +56,15 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
             outcome?;
             busy |= taken > 0;
         }
+        if let Some(partition) = stage.wants_rules(edge.now()) {
+            append_rules(job, &mut stage, edge, partition).await?;
+        }
+        if let Some((partition, need)) = stage.need(edge.now()) {
+            refold(job, &mut stage, edge, partition, &need).await?;
+        }
+        if let Some(partition) = stage.check_due(edge.now()) {
+            check(job, &mut stage, edge, partition).await?;
+        }
         if let Some(transaction) = stage.due(edge.now())? {
             write(job, &mut stage, edge, transaction).await?;
         }
@@ -61,17 +78,14 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
 /// Restores a partition from its state topic, and reads on from there.
 async fn begin(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: &TopicPartition) -> Result<(), Error> {
     let mut recorded = Recorded::default();
-    let mut outcome = Ok(());
-    edge.read(&(job.config.topics.state.clone(), partition.1), 0, &mut |message| {
+    edge.read(&(job.config.topics.state.clone(), partition.1), super::from(0), &mut |message| {
         let key = message.key.map(String::from_utf8_lossy).unwrap_or_default();
-        if let Err(error) = recorded.take(&key, message.payload) {
-            outcome = Err(error);
-        }
+        recorded.take(&key, message.payload);
     })
     .await?;
-    outcome?;
     let (low, _) = edge.watermarks(partition).await?;
-    let (position, missed) = stage.begin(partition.1, recorded, low, edge.now())?;
+    let (position, missed) = stage.begin(partition.1, recorded, low, &job.instance, edge.now())?;
+    check(job, stage, edge, partition.1).await?;
     if missed > 0 {
         tracing::error!(
             partition = partition.1,
@@ -81,6 +95,113 @@ async fn begin(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: &T
     }
     tracing::info!(partition = partition.1, position, "judging");
     Ok(edge.seek(partition, position).await?)
+}
+
+/// Appends the rule set in force to a partials partition that has missed it.
+async fn append_rules(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i32) -> Result<(), Error> {
+    let (Some(published), Some(record)) = (stage.published(partition), last(job, edge).await?) else { return Ok(()) };
+    let topics = &job.config.topics;
+    tracing::warn!(partition, number = record.number, "the rule set in force is missing in the log; appending it");
+    let record = Outgoing {
+        topic: topics.partials.clone(),
+        partition: Some(partition),
+        value: Some(Record::RuleSet(record).encode()?),
+        ..Outgoing::default()
+    };
+    if let Err(error) = edge.write(&[record], &[(topics.partials.clone(), partition, published)]).await {
+        tracing::warn!(%error, "the rule set could not be written; restoring from the state topic");
+        return restore(job, stage, edge).await;
+    }
+    Ok(())
+}
+
+/// Folds again what is missing in a partials partition, for that partition alone. What the source no longer has is
+/// recorded as lost, never waited for.
+async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i32, need: &Need) -> Result<(), Error> {
+    let (Some(table), Some(published)) = (job.set.catalog.tables.get(&need.table), stage.published(partition)) else {
+        return Ok(());
+    };
+    let topics = &job.config.topics;
+    let place = (table.topic.clone(), need.partition);
+    let Described { id, partitions } = edge.describe(&table.topic).await?;
+    let (low, _) = edge.watermarks(&place).await?;
+    let other = !id.is_empty() && !need.incarnation.is_empty() && id != need.incarnation;
+    let gone = if other { need.range.end } else { low.clamp(need.range.start, need.range.end) };
+    let source = Source { table: need.table.clone(), partition: need.partition };
+    let origin = Origin { topic: table.topic.clone(), incarnation: need.incarnation.clone(), partitions };
+    let mut fold = fold::stage::Stage::new((&job.set, job.number), super::fold::limits(job), topics.partitions, 0)?;
+    fold.begin(&source, origin.clone(), gone)?;
+    if gone > need.range.start {
+        fold.lost(&source, &origin, Range { start: need.range.start, end: gone });
+    }
+    let mut left = Range { start: gone, end: need.range.end };
+    if !left.is_empty() {
+        let (mut events, mut outcome, mut end) = (0, Ok(()), left.end);
+        edge.read(&place, left, &mut |message| {
+            // What is more than that comes with the next round.
+            if events == REFOLD_EVENTS_MAX {
+                end = end.min(message.offset);
+            } else if outcome.is_ok() {
+                events += 1;
+                outcome = fold.events(&source, std::slice::from_ref(message));
+            }
+        })
+        .await?;
+        outcome?;
+        left.end = end;
+        fold.until(&source, end)?;
+    }
+    let Some(transaction) = fold.due(edge.now())? else { return Ok(()) };
+    let mut records: Vec<Outgoing> = transaction
+        .records
+        .into_iter()
+        .filter(|(of, _)| *of == partition)
+        .map(|(_, bytes)| Outgoing {
+            topic: topics.partials.clone(),
+            partition: Some(partition),
+            value: Some(bytes),
+            ..Outgoing::default()
+        })
+        .collect();
+    if partition == 0 {
+        // Every partials partition folds what it misses; one is enough to say what is garbage.
+        let letters = transaction.dead_letters.iter();
+        records.extend(letters.map(|letter| dead_letter(&topics.dead_letters, letter, &job.set.catalog)));
+    }
+    tracing::warn!(
+        partition,
+        topic = place.0,
+        source = place.1,
+        from = need.range.start,
+        until = left.end,
+        lost = gone - need.range.start,
+        "positions are missing; folding them again"
+    );
+    if let Err(error) = edge.write(&records, &[(topics.partials.clone(), partition, published)]).await {
+        tracing::warn!(%error, "what was missing could not be written; restoring from the state topic");
+        return restore(job, stage, edge).await;
+    }
+    Ok(())
+}
+
+/// Looks which outputs have arrived: a transaction may end in one partition and not in another.
+async fn check(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i32) -> Result<(), Error> {
+    let Some((readings_from, alerts_from)) = stage.unchecked(partition) else { return Ok(()) };
+    let topics = &job.config.topics;
+    let (readings, alerts) = ((topics.readings.clone(), partition), (topics.alerts.clone(), partition));
+    let until = (edge.watermarks(&readings).await?.1, edge.watermarks(&alerts).await?.1);
+    let mut arrived = Arrived { until, ..Arrived::default() };
+    edge.read(&readings, super::from(readings_from), &mut |message| {
+        arrived.blocks.extend(message.payload.map(hash_bytes));
+    })
+    .await?;
+    edge.read(&alerts, super::from(alerts_from), &mut |message| {
+        let event = message.payload.and_then(|payload| serde_json::from_slice::<BreachEvent>(payload).ok());
+        arrived.alerts.extend(event.map(|event| event.id));
+    })
+    .await?;
+    stage.checked(partition, arrived, edge.now());
+    Ok(())
 }
 
 async fn write(job: &Job, stage: &mut Stage, edge: &mut impl Edge, transaction: Transaction) -> Result<(), Error> {

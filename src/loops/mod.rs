@@ -22,6 +22,7 @@ use crate::{
     fold::stage::Message,
     judge::output::{BreachEvent, Notice, Reading},
     panes::Millis,
+    position::Range,
     rules::RuleSet,
     store::stage::Insert,
 };
@@ -112,12 +113,12 @@ pub trait Edge {
     async fn publish(&mut self, records: &[Outgoing]) -> Result<(), EdgeError>;
     /// Commits positions by themselves.
     async fn commit(&mut self, offsets: &[(String, i32, i64)]) -> Result<(), EdgeError>;
-    /// Reads a partition from a position to the last record that was written when it was asked, transactions that were
-    /// open then included.
+    /// Reads the committed records in a range of a partition, as far as it is there when asked; transactions that are
+    /// open then are waited for.
     async fn read(
         &mut self,
         partition: &TopicPartition,
-        from: i64,
+        range: Range,
         then: &mut dyn FnMut(&Message<'_>),
     ) -> Result<(), EdgeError>;
     /// Puts a block into the store. The error says why not.
@@ -151,6 +152,8 @@ pub struct Job {
     pub config: Arc<Config>,
     /// The rules of this instance.
     pub set: Arc<RuleSet>,
+    /// Their number in the log.
+    pub number: u64,
     /// Whether positions that are gone may be recorded as lost.
     pub accept_lost: bool,
     /// Who watches.
@@ -221,6 +224,11 @@ pub enum Error {
         /// One past the last.
         high: i64,
     },
+}
+
+/// A partition from a position to its end.
+pub(crate) fn from(start: i64) -> Range {
+    Range { start, end: i64::MAX }
 }
 
 /// A span in milliseconds.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Edge, Error, Job, Outgoing};
+use super::{Edge, EdgeError, Error, Job, Outgoing};
 use crate::{
     panes::Millis,
     partial::{Record, RuleSetRecord, open},
@@ -19,21 +19,28 @@ pub struct Provenance {
     pub commit: Option<String>,
 }
 
+/// The rule set in force: the last one in the rules topic.
+pub(super) async fn last(job: &Job, edge: &mut impl Edge) -> Result<Option<RuleSetRecord>, EdgeError> {
+    let mut last: Option<RuleSetRecord> = None;
+    edge.read(&(job.config.topics.rules.clone(), 0), super::from(0), &mut |message| {
+        let record = message.payload.and_then(|payload| open::<RuleSetRecord>(payload).ok());
+        last = record.map(|(record, _)| record).or(last.take());
+    })
+    .await?;
+    Ok(last)
+}
+
 /// Appends this instance's rule set where it is not in force, or takes the one in force where that is newer. Notes in
 /// the job when the first rule set of all was written.
 pub async fn announce(job: &mut Job, provenance: &Provenance, edge: &mut impl Edge) -> Result<(), Error> {
     let topics = job.config.topics.clone();
     // Who is ready last is the only one who may write: two that find the same set in force don't both follow it.
     edge.ready().await?;
-    let mut last: Option<RuleSetRecord> = None;
-    edge.read(&(topics.rules.clone(), 0), 0, &mut |message| {
-        let record = message.payload.and_then(|payload| open::<RuleSetRecord>(payload).ok());
-        last = record.map(|(record, _)| record).or(last.take());
-    })
-    .await?;
+    let last = last(job, edge).await?;
     let newest_ms = provenance.newest_ms;
     if let Some(last) = &last {
         job.began_ms = last.began_ms;
+        job.number = last.number;
         if last.hash == job.set.hash {
             tracing::info!(hash = last.hash, number = last.number, "the rule set is in force");
             return Ok(());
@@ -55,6 +62,7 @@ pub async fn announce(job: &mut Job, provenance: &Provenance, edge: &mut impl Ed
     let number = last.as_ref().map_or(1, |last| last.number + 1);
     let began_ms = last.map_or_else(|| edge.now(), |last| last.began_ms);
     job.began_ms = began_ms;
+    job.number = number;
     let record = RuleSetRecord::new(
         number,
         &job.set.hash,

@@ -1,8 +1,8 @@
 //! STORE's loop. What cannot be inserted is tried again for as long as it takes: the backlog waits in Kafka.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{Edge, Error, Job, Rebalance, ms};
+use super::{Edge, Error, Job, Rebalance, TopicPartition, ms};
 use crate::{
     config::StoreKind,
     store::stage::{Flush, Place, Stage},
@@ -12,6 +12,8 @@ use crate::{
 const RECORDS_MAX: usize = 500;
 /// The first pause after an insert that failed, in milliseconds; each further one is twice as long.
 const PAUSE_MS: i64 = 250;
+/// The pause after a commit that failed, in milliseconds.
+const COMMIT_AGAIN_MS: i64 = 1_000;
 /// The longest pause.
 const PAUSE_MS_MAX: i64 = 10_000;
 
@@ -33,6 +35,9 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
     let mut waiting: Option<Flush> = None;
     let mut try_at = 0;
     let mut pause_ms = PAUSE_MS;
+    // What was inserted, and is not committed yet.
+    let mut done: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+    let mut commit_at = 0;
     loop {
         let ending = edge.ending();
         for note in edge.serve(Duration::from_millis(10)).await? {
@@ -82,23 +87,28 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
             match insert(edge, &flush).await {
                 Ok(()) => {
                     pause_ms = PAUSE_MS;
-                    let reading = edge.reading();
-                    let mine: Vec<_> = flush
-                        .offsets
-                        .into_iter()
-                        .filter(|(topic, partition, _)| reading.contains(&(topic.clone(), *partition)))
-                        .collect();
-                    if !mine.is_empty()
-                        && let Err(error) = edge.commit(&mine).await
-                    {
-                        tracing::warn!(%error, "positions could not be committed; these rows may be inserted again, which replaces them");
-                    }
+                    let places = flush.offsets.into_iter();
+                    done.extend(places.map(|(topic, partition, position)| ((topic, partition), position)));
+                    commit_at = 0;
                 }
                 Err(error) => {
                     tracing::warn!(%error, retry_in_ms = pause_ms, "the store did not take rows; they wait in Kafka");
                     try_at = edge.now() + pause_ms;
                     pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
                     waiting = (!ending).then_some(flush);
+                }
+            }
+        }
+        let reading = edge.reading();
+        done.retain(|place, _| reading.contains(place));
+        if !done.is_empty() && (edge.now() >= commit_at || ending) {
+            let positions: Vec<_> =
+                done.iter().map(|((topic, partition), position)| (topic.clone(), *partition, *position)).collect();
+            match edge.commit(&positions).await {
+                Ok(()) => done.clear(),
+                Err(error) => {
+                    tracing::warn!(%error, "positions could not be committed, trying again; until then these rows may be inserted again, which replaces them");
+                    commit_at = edge.now() + COMMIT_AGAIN_MS;
                 }
             }
         }

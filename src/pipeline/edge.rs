@@ -15,6 +15,7 @@ use crate::{
     },
     loops::{Described, Edge, EdgeError, Outgoing, Rebalance, TopicPartition},
     panes::Millis,
+    position::Range,
     store::{clickhouse::ClickHouse, parquet::Folder, stage::Insert},
 };
 
@@ -143,14 +144,14 @@ impl Edge for KafkaEdge<'_> {
     async fn read(
         &mut self,
         partition: &TopicPartition,
-        from: i64,
+        range: Range,
         then: &mut dyn FnMut(&Message<'_>),
     ) -> Result<(), EdgeError> {
         // What was handed on once is not handed on again by a second try.
-        let mut next = from;
+        let mut left = range;
         self.retry("a topic cannot be read", |edge| {
-            read(&edge.context.client, partition, next, &mut |message| {
-                next = message.offset() + 1;
+            read(&edge.context.client, partition, left, &mut |message| {
+                left.start = message.offset() + 1;
                 then(&parts(message));
             })
         })

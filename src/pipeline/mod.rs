@@ -214,8 +214,15 @@ pub fn context(config: Config, set: RuleSet, shutdown: Shutdown) -> Context {
     // A random name is unique enough: it only has to differ from those of other instances.
     let instance =
         config.kafka.instance.clone().unwrap_or_else(|| format!("{:x}-{:x}", std::process::id(), clock::now()));
-    let job =
-        Job { config: Arc::new(config), set: Arc::new(set), accept_lost: false, watcher: None, began_ms: 0, instance };
+    let job = Job {
+        config: Arc::new(config),
+        set: Arc::new(set),
+        number: 0,
+        accept_lost: false,
+        watcher: None,
+        began_ms: 0,
+        instance,
+    };
     Context { job, client, shutdown }
 }
 

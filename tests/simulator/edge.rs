@@ -14,6 +14,7 @@ use std::{
 use tierwatch::{
     fold::stage::Message,
     loops::{Described, Edge, EdgeError, Outgoing, Rebalance, TopicPartition},
+    position::Range,
     store::stage::Insert,
 };
 
@@ -304,14 +305,15 @@ impl Edge for SimulatedEdge {
     async fn read(
         &mut self,
         partition: &TopicPartition,
-        from: i64,
+        range: Range,
         then: &mut dyn FnMut(&Message<'_>),
     ) -> Result<(), EdgeError> {
-        let target = self.world.borrow().kafka.log(partition).map_or(0, |log| log.high);
+        let high = self.world.borrow().kafka.log(partition).map_or(0, |log| log.high);
+        let target = high.min(range.end);
         while self.world.borrow().kafka.stable(partition) < target {
             turn().await;
         }
-        let entries = self.world.borrow().kafka.fetch(partition, from, usize::MAX);
+        let entries = self.world.borrow().kafka.fetch(partition, range.start, usize::MAX);
         entries.iter().filter(|entry| entry.offset < target).for_each(|entry| then(&message(entry)));
         Ok(())
     }
