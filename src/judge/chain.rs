@@ -34,8 +34,10 @@ struct Source {
     whole_since: BTreeMap<String, BTreeMap<String, Millis>>,
     /// Aggregates that are computed, but since when is not known before the first event: fold and aggregate.
     pending: BTreeSet<(String, String)>,
-    /// Sections behind a hole: they are counted, but their time is not.
+    /// Sections behind a hole: they are counted, but what they say is not taken yet.
     behind: Vec<Behind>,
+    /// One past the last position of which that was taken.
+    done: Option<i64>,
     /// One past the last position that anybody spoke of, counted or not.
     #[serde(default)]
     said_until: i64,
@@ -54,16 +56,88 @@ pub struct Need {
     pub range: Range,
 }
 
+/// A section that was counted, with what it says of time and of folds. That is taken in the order of positions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Behind {
     range: Range,
-    time: Option<Millis>,
+    latest_ms: Option<Millis>,
+    end_at_ms: Option<Millis>,
+    append_ms: Millis,
+    lost: bool,
+    computed: BTreeMap<String, Vec<String>>,
 }
 
 impl Source {
     /// True where a section speaks of another life of the topic. Old brokers don't say which life it is.
     fn is_other(&self, section: &Section) -> bool {
         !self.incarnation.is_empty() && !section.incarnation.is_empty() && self.incarnation != section.incarnation
+    }
+
+    /// The next section whose word may be taken.
+    fn next_behind(&mut self) -> Option<Behind> {
+        let done = self.done?;
+        let first = (0..self.behind.len()).min_by_key(|at| self.behind[*at].range.start)?;
+        (self.behind[first].range.start <= done).then(|| self.behind.remove(first))
+    }
+
+    /// Takes what a section says, when everything before it was said.
+    fn take(&mut self, section: &Behind, out_of_orderness_ms: i64, idle_after_ms: Option<i64>) {
+        let done = self.done.unwrap_or(section.range.end).max(section.range.end);
+        self.done = Some(done);
+        self.take_folds(section, out_of_orderness_ms);
+        // No event moves time further than the log itself has come.
+        let time = section.latest_ms.map(|latest| latest.min(section.append_ms).saturating_sub(out_of_orderness_ms));
+        self.watermark = self.watermark.max(time);
+        if !section.range.is_empty() {
+            self.quiet_since = None;
+        }
+        if let (Some(at), true) = (section.end_at_ms, section.range.end == done && self.behind.is_empty()) {
+            let at = at.min(section.append_ms);
+            let since = *self.quiet_since.get_or_insert(at);
+            if let Some(after) = idle_after_ms.map(|after| after.max(out_of_orderness_ms))
+                && at.saturating_sub(since) >= after
+            {
+                self.idle = self.idle.max(Some(at.saturating_sub(after)));
+            }
+        }
+    }
+
+    /// Since when each fold has every event. What is lost is in none.
+    fn take_folds(&mut self, section: &Behind, out_of_orderness_ms: i64) {
+        if section.lost {
+            self.whole_since.clear();
+        }
+        // A fold by itself stands under the empty name, for rules that only ask which keys there are.
+        let listed = |fold: &str, aggregate: &str| {
+            let known = section.computed.get(fold);
+            known.is_some_and(|known| aggregate.is_empty() || known.iter().any(|known| known == aggregate))
+        };
+        self.whole_since.retain(|fold, aggregates| {
+            aggregates.retain(|aggregate, _| listed(fold, aggregate));
+            !aggregates.is_empty()
+        });
+        self.pending.retain(|(fold, aggregate)| listed(fold, aggregate));
+        let from_the_beginning = section.range.start == 0 && !section.lost;
+        for (fold, aggregates) in &section.computed {
+            let known = self.whole_since.entry(fold.clone()).or_default();
+            for aggregate in aggregates.iter().map(String::as_str).chain([""]) {
+                if known.contains_key(aggregate) {
+                    continue;
+                }
+                if from_the_beginning {
+                    known.insert(aggregate.to_owned(), Millis::MIN);
+                } else {
+                    self.pending.insert((fold.clone(), aggregate.to_owned()));
+                }
+            }
+        }
+        let known_from = section.latest_ms.or(section.end_at_ms.map(|t| t.min(section.append_ms)));
+        if let Some(from) = known_from {
+            for (fold, aggregate) in std::mem::take(&mut self.pending) {
+                let since = from.saturating_add(out_of_orderness_ms);
+                self.whole_since.entry(fold).or_default().insert(aggregate, since);
+            }
+        }
     }
 }
 
@@ -142,77 +216,23 @@ impl Chain {
         }
         source.ranges.insert(section.range);
         source.said_until = source.said_until.max(section.range.end);
-
-        // Since when each fold has every event. What is lost is in none.
-        if section.lost {
-            source.whole_since.clear();
-        }
-        // A fold by itself stands under the empty name, for rules that only ask which keys there are.
-        let listed = |fold: &str, aggregate: &str| {
-            computed.get(fold).is_some_and(|known| aggregate.is_empty() || known.iter().any(|known| known == aggregate))
-        };
-        source.whole_since.retain(|fold, aggregates| {
-            aggregates.retain(|aggregate, _| listed(fold, aggregate));
-            !aggregates.is_empty()
-        });
-        source.pending.retain(|(fold, aggregate)| listed(fold, aggregate));
-        let from_the_beginning = section.range.start == 0 && !section.lost;
-        for (fold, aggregates) in computed {
-            let known = source.whole_since.entry(fold.clone()).or_default();
-            for aggregate in aggregates
-                .iter()
-                .map(String::as_str)
-                .chain([""])
-                .filter(|name| !known.contains_key(*name))
-                .collect::<Vec<_>>()
-            {
-                if from_the_beginning {
-                    known.insert(aggregate.to_owned(), Millis::MIN);
-                } else {
-                    source.pending.insert((fold.clone(), aggregate.to_owned()));
-                }
-            }
-        }
-        let known_from = section.latest_ms.or(section.end_at_ms.map(|t| t.min(append_ms)));
-        if let Some(from) = known_from {
-            for (fold, aggregate) in std::mem::take(&mut source.pending) {
-                let since = from.saturating_add(out_of_orderness_ms);
-                source.whole_since.entry(fold).or_default().insert(aggregate, since);
-            }
-        }
-
-        // No event moves time further than the log itself has come.
-        let time = section.latest_ms.map(|latest| latest.min(append_ms).saturating_sub(out_of_orderness_ms));
-        let prefix = source.ranges.prefix_end().unwrap_or(section.range.end);
-        if section.range.is_empty() && section.range.start > prefix {
+        // Where its ranges begin, and with them what is said.
+        let start = source.ranges.start().unwrap_or(section.range.start);
+        let done = *source.done.get_or_insert(start);
+        if section.range.is_empty() && section.range.start > done {
             // A tick behind a hole says nothing yet, and will be said again.
-        } else if section.range.start > prefix
-            || source.ranges.hole().is_some_and(|hole| section.range.start >= hole.end)
-        {
-            source.behind.push(Behind { range: section.range, time });
-        } else {
-            source.watermark = source.watermark.max(time);
+            return;
         }
-        let behind = std::mem::take(&mut source.behind);
-        for one in behind {
-            if one.range.end <= prefix {
-                source.watermark = source.watermark.max(one.time);
-            } else {
-                source.behind.push(one);
-            }
-        }
-
-        if !section.range.is_empty() {
-            source.quiet_since = None;
-        }
-        if let (Some(at), true) = (section.end_at_ms, section.range.end == prefix) {
-            let at = at.min(append_ms);
-            let since = *source.quiet_since.get_or_insert(at);
-            if let Some(after) = idle_after_ms.map(|after| after.max(out_of_orderness_ms))
-                && at.saturating_sub(since) >= after
-            {
-                source.idle = source.idle.max(Some(at.saturating_sub(after)));
-            }
+        source.behind.push(Behind {
+            range: section.range,
+            latest_ms: section.latest_ms,
+            end_at_ms: section.end_at_ms,
+            append_ms,
+            lost: section.lost,
+            computed: computed.clone(),
+        });
+        while let Some(next) = source.next_behind() {
+            source.take(&next, out_of_orderness_ms, idle_after_ms);
         }
     }
 

@@ -408,6 +408,8 @@ fn seeds() {
         play(&case, faults, seed)
     };
     if let Some(seed) = environment("SIMULATOR_SEED") {
+        // One seed by itself tells what happens.
+        tracing_subscriber::fmt().without_time().with_target(false).with_writer(std::io::stdout).init();
         let report = run(seed).unwrap_or_else(|reason| panic!("SIMULATOR_SEED={seed}: {reason}"));
         println!("{report:?}");
         return;
