@@ -3,6 +3,7 @@
 
 pub mod columns;
 pub mod panes;
+pub mod planted;
 pub mod position;
 pub mod spread;
 pub mod time;

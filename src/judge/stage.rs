@@ -12,6 +12,7 @@ use super::{
 use crate::{
     panes::Millis,
     partial::{FormatError, Record, envelope, ipc},
+    planted::{self, Bug},
     rules::{hash, hash_bytes},
 };
 
@@ -289,7 +290,8 @@ impl Stage {
         if offset < assigned.position {
             return Ok(());
         }
-        let mode = if offset < assigned.replay_until { Mode::Replay } else { Mode::Live };
+        let replayed = offset < assigned.replay_until;
+        let mode = if replayed && !planted::is(Bug::JudgeAnew) { Mode::Replay } else { Mode::Live };
         let record = Record::decode(payload)?;
         let mut out = Vec::new();
         assigned.judge.step(record, append_ms, mode, &mut self.compiled, &mut out)?;
@@ -297,7 +299,7 @@ impl Stage {
             assigned.pending.append(&mut out);
         }
         assigned.position = offset + 1;
-        if mode == Mode::Replay && assigned.position >= assigned.replay_until {
+        if replayed && assigned.position >= assigned.replay_until {
             assigned.caught_up()?;
         }
         Ok(())

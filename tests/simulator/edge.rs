@@ -14,6 +14,7 @@ use std::{
 use tierwatch::{
     fold::stage::Message,
     loops::{Described, Edge, EdgeError, Outgoing, Rebalance, TopicPartition},
+    planted::{self, Bug},
     position::Range,
     store::stage::Insert,
 };
@@ -289,6 +290,9 @@ impl Edge for SimulatedEdge {
     }
 
     async fn write(&mut self, records: &[Outgoing], offsets: &[(String, i32, i64)]) -> Result<(), EdgeError> {
+        if planted::is(Bug::OffsetsFirst) && self.group == "fold" {
+            self.commit(offsets).await?;
+        }
         self.transaction(records, Some(offsets)).await
     }
 

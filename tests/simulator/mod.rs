@@ -419,3 +419,25 @@ fn seeds() {
     let first = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() * 1_000_000;
     println!("{}", batch(if seeds == u64::MAX { first } else { 1 }, seeds, seconds, run));
 }
+
+/// Seeds within which each planted bug must show.
+#[cfg(debug_assertions)]
+const PLANTED_SEEDS: u64 = 150;
+
+#[test]
+#[cfg(debug_assertions)]
+fn planted_bugs_are_found() {
+    use tierwatch::planted::{Bug, plant};
+    let case = Case::new(set());
+    for bug in Bug::ALL {
+        plant(Some(bug));
+        let found = (1..=PLANTED_SEEDS).find_map(|seed| {
+            let faults = Faults { torn: if seed % 2 == 0 { 40 } else { 0 }, ..STORM };
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(&case, faults, seed)));
+            outcome.unwrap_or_else(|_| Err("it panicked".to_owned())).err().map(|reason| (seed, reason))
+        });
+        plant(None);
+        let (seed, reason) = found.unwrap_or_else(|| panic!("{bug:?} was not found by {PLANTED_SEEDS} seeds"));
+        println!("{bug:?}: found by seed {seed}: {}", reason.lines().next().unwrap_or_default());
+    }
+}

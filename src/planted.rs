@@ -1,0 +1,47 @@
+//! Bugs planted on purpose, for the simulator to find: a test that cannot fail proves nothing. They live in one thread, and
+//! in builds without debug assertions nobody can plant any.
+
+use std::cell::Cell;
+
+/// A bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// Sections are counted whether they join what was counted or not.
+    SkipTheChain,
+    /// A section of which a part was counted is counted.
+    AcceptAnOverlap,
+    /// Sections without positions are passed over.
+    DropEmptyRanges,
+    /// Source positions are committed before what was made of them is written.
+    OffsetsFirst,
+    /// Snapshots leave levels and episodes out.
+    ForgetLevels,
+    /// Windows that were published are judged again in a replay.
+    JudgeAnew,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::SkipTheChain,
+        Self::AcceptAnOverlap,
+        Self::DropEmptyRanges,
+        Self::OffsetsFirst,
+        Self::ForgetLevels,
+        Self::JudgeAnew,
+    ];
+}
+
+thread_local! {
+    static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+/// Plants a bug in this thread, or takes it out.
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// True where a bug is planted.
+pub fn is(bug: Bug) -> bool {
+    cfg!(debug_assertions) && PLANTED.get() == Some(bug)
+}
