@@ -107,7 +107,7 @@ pub fn run(
     let record = RuleSetRecord::new(1, &set.hash, None, 1, (0, 0), set.settings, &Files::default());
     let active = Active::of(record.clone(), Arc::clone(set)).map_err(BacktestError::Rules)?;
     let mut play = Play {
-        folder: Folder::new(set, 1, options.limits)?,
+        folder: Folder::new(&[(Arc::clone(set), 1)], options.limits)?,
         judge: Judge::new(0),
         compiled: Compiled::knowing(active),
         cursors: Vec::new(),
@@ -133,6 +133,7 @@ pub fn run(
             topic: table.clone(),
             incarnation: String::new(),
             partitions: counts.get(table).copied().unwrap_or(1),
+            begun: None,
         };
         play.folder.begin(&cursor.source, origin, 0)?;
     }
@@ -269,6 +270,7 @@ impl Play {
                     latest_ms: None,
                     end_at_ms: Some(at),
                     lost: false,
+                    begun: None,
                 };
                 self.judge(&[Folded { section, states: Vec::new() }], emit)?;
             }

@@ -1,5 +1,7 @@
 //! Rule files, table schemas and reference tables as they lie on disk.
 
+pub mod watch;
+
 use std::{
     fs,
     path::{Path, PathBuf},

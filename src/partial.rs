@@ -62,6 +62,9 @@ pub struct Section {
     /// True where the source no longer has these positions: recorded, never waited for.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub lost: bool,
+    /// Where reading of the partition began: whoever has heard nothing of it yet has missed what lies between.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub begun: Option<i64>,
 }
 
 /// States of one fold, for all sections of a record; the column `section` says which row is whose.
@@ -313,6 +316,7 @@ mod tests {
             latest_ms: Some(17),
             end_at_ms: None,
             lost: false,
+            begun: None,
         };
         Record::Sections(Sections {
             partition: 1,

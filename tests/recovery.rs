@@ -17,7 +17,7 @@ use tierwatch::{
         stage::{Stage as Judge, Transaction},
     },
     partial::{Record, RuleSetRecord, open, read_ipc},
-    rules::{Files, RuleSet, Settings, diagnostics},
+    rules::{Files, RuleSet, RuleSets, Settings, diagnostics},
 };
 
 const START: i64 = 1_767_225_600_000;
@@ -107,7 +107,7 @@ fn requests() -> Vec<String> {
 fn log(sets: &[RuleSet]) -> Vec<Vec<u8>> {
     let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
     let source = Source { table: "requests".into(), partition: 0 };
-    let origin = Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1 };
+    let origin = Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1, begun: None };
     let lines = requests();
     let part = lines.len().div_ceil(sets.len());
     let mut records = Vec::new();
@@ -115,7 +115,7 @@ fn log(sets: &[RuleSet]) -> Vec<Vec<u8>> {
         records.push(announce(number, set));
         let set = Arc::new(RuleSet::compile(set.files.clone(), set.settings).0);
         let first = i64::try_from(part).unwrap() * (i64::try_from(number).unwrap() - 1);
-        let mut fold = Fold::new((&set, number), limits, 1, 100).expect("a fold");
+        let mut fold = Fold::new(&[(Arc::clone(&set), number)], limits, 1, 100).expect("a fold");
         fold.begin(&source, origin.clone(), first).expect("begun");
         for (at, lines) in lines.chunks(40).enumerate() {
             let start = first + i64::try_from(at * 40).unwrap();
@@ -181,7 +181,7 @@ impl Written {
         for (key, value) in &self.state {
             recorded.take(key, value.as_deref());
         }
-        let mut judge = Judge::new(snapshot_ms);
+        let mut judge = Judge::new(snapshot_ms, RuleSets::default());
         let (position, missed) = judge.begin(0, recorded, 0, "one", now).expect("restored");
         assert_eq!(missed, 0);
         (judge, usize::try_from(position).unwrap())

@@ -7,6 +7,7 @@ use clap::Args;
 use super::{FOUND, Outcome, compile, read_files, settings};
 use crate::{
     config::{Config, Stage},
+    files,
     pipeline::{self, Shutdown},
     telemetry,
 };
@@ -36,11 +37,12 @@ impl Run {
         let shutdown = Shutdown::default();
         pipeline::shutdown_on_signal(&shutdown)?;
         let stages = if self.stages.is_empty() { config.run.stages.clone() } else { self.stages.into_iter().collect() };
-        let mut context = pipeline::context(config, set, shutdown);
+        let provenance = files::watch::provenance(&config);
+        let mut context = pipeline::context(config, set, provenance, shutdown);
         context.job.accept_lost = self.accept_lost;
         tracing::info!(
             instance = context.job.instance,
-            rules = context.job.set.rules.len(),
+            rules = context.set.rules.len(),
             brokers = context.job.config.kafka.brokers,
             "starting"
         );

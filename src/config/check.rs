@@ -62,7 +62,11 @@ impl Raw {
         let config = Config {
             kafka: self.kafka(),
             topics: self.topics(),
-            rules: Rules { path: self.path("rules.path"), reference: self.path("rules.reference") },
+            rules: Rules {
+                path: self.path("rules.path"),
+                reference: self.path("rules.reference"),
+                watch_interval: self.duration_or_never("rules.watch_interval", 100 * MILLISECOND..=DAY),
+            },
             tables: Tables { path: self.path("tables.path") },
             fold: Fold {
                 start: self.take("fold.start", START, "", start).unwrap_or_default(),

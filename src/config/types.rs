@@ -229,6 +229,8 @@ pub struct Rules {
     pub path: PathBuf,
     /// Folder of the reference data.
     pub reference: PathBuf,
+    /// How often the files are looked at for changes; `None`: never.
+    pub watch_interval: Option<Duration>,
 }
 
 /// `[tables]`

@@ -20,7 +20,7 @@ use self::generator::{Generator, demo_incidents};
 use crate::{
     config::{Config, Stage, Start, StoreKind},
     kafka::{self, topics},
-    loops::Watcher,
+    loops::{Watcher, rules::Provenance},
     pipeline::{self, Context, Shutdown, clock},
     rules::{Files, RuleSet, Settings, diagnostics::Source},
 };
@@ -94,6 +94,8 @@ impl Demo {
         config.fold.interval = Duration::from_millis(200);
         config.store.kind = StoreKind::Parquet;
         config.store.path = PathBuf::from(STORE);
+        // Its rules are in the binary.
+        config.rules.watch_interval = None;
         if Path::new(STORE).exists() {
             std::fs::remove_dir_all(STORE).map_err(Error::Store)?;
         }
@@ -107,7 +109,7 @@ impl Demo {
         for table in set.catalog.tables.values() {
             cluster.create_topic(&table.topic, PARTITIONS, 1)?;
         }
-        let mut context = pipeline::context(config, set, shutdown);
+        let mut context = pipeline::context(config, set, Provenance::default(), shutdown);
         context.job.watcher = Some(watcher);
         Ok(Self { cluster, brokers, context })
     }
@@ -120,7 +122,7 @@ impl Demo {
     /// Sends events and runs all stages, for a span or until shutdown is asked.
     pub fn run(self, span: Option<Duration>) -> Result<(), Error> {
         let shutdown = self.context.shutdown.clone();
-        let tables: BTreeSet<String> = self.context.job.set.tables();
+        let tables: BTreeSet<String> = self.context.set.tables();
         let producer: BaseProducer = kafka::client(&self.context.job.config.kafka).create()?;
         let running = pipeline::start(self.context, BTreeSet::from([Stage::Fold, Stage::Judge, Stage::Store]))?;
         let began = clock::now();

@@ -24,7 +24,12 @@ use crate::{
     panes::{Millis, pane_start},
     partial::{Partials, Section, Sections},
     position::Range,
-    rules::{RuleSet, rest::survived},
+    rules::{
+        RuleSet,
+        catalog::Table,
+        plan::{FoldSpec, unite},
+        rest::survived,
+    },
     spread::{key_text, partition_of},
 };
 
@@ -33,6 +38,9 @@ const STATES_MAX: usize = 20_000;
 
 /// Or when they take about this many bytes in memory; written, they take less.
 const BYTES_MAX: usize = 16 << 20;
+
+/// A rule set and its number in the log.
+pub type NumberedSet = (Arc<RuleSet>, u64);
 
 /// A section with its states, not yet spread over partials partitions.
 #[derive(Debug)]
@@ -61,6 +69,8 @@ pub struct Origin {
     pub incarnation: String,
     /// How many partitions the topic has.
     pub partitions: i32,
+    /// Where reading it began, where that is known.
+    pub begun: Option<i64>,
 }
 
 struct Intake {
@@ -97,12 +107,28 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// A folder for the folds of a rule set with its number in the log.
-    pub fn new(rules: &RuleSet, number: u64, limits: Limits) -> Result<Self> {
+    /// A folder for the folds of rule sets with their numbers in the log, the one in force last. A table is as the last
+    /// set that has it says; older folds that need it otherwise are left out.
+    pub fn new(sets: &[NumberedSet], limits: Limits) -> Result<Self> {
+        let mut tables: BTreeMap<&String, &Arc<Table>> = BTreeMap::new();
+        for (set, _) in sets {
+            tables.extend(&set.catalog.tables);
+        }
+        let fits = |spec: &FoldSpec| {
+            let kind =
+                |table: &Table, name: &str| table.schema.field_with_name(name).ok().map(|f| f.data_type().clone());
+            let same = |name: &String| {
+                let now = tables.get(&spec.table.name).and_then(|table| kind(table, name));
+                now.is_some() && now == kind(&spec.table, name)
+            };
+            spec.columns().iter().all(same)
+        };
+        let all = sets.iter().flat_map(|(set, _)| &set.folds).filter(|(_, spec)| fits(spec));
+        let folds = unite(all.map(|(fingerprint, spec)| (fingerprint.as_str(), spec)));
         let mut plans = Vec::new();
         let mut intakes = BTreeMap::new();
-        for (name, table) in &rules.catalog.tables {
-            let specs: Vec<_> = rules.folds.values().filter(|spec| spec.table.name == *name).collect();
+        for (name, table) in tables {
+            let specs: Vec<_> = folds.values().filter(|spec| spec.table.name == *name).collect();
             if specs.is_empty() {
                 continue;
             }
@@ -119,7 +145,22 @@ impl Folder {
             intakes.insert(name.clone(), Intake { decoder, folds, out_of_orderness_ms, pane_ms });
         }
         let computed = plans.iter().map(|plan| (plan.fingerprint.clone(), plan.aggregates.clone())).collect();
-        Ok(Self { rules: number, plans, intakes, partitions: BTreeMap::new(), failed: BTreeMap::new(), computed })
+        let rules = sets.last().map_or(0, |(_, number)| *number);
+        Ok(Self { rules, plans, intakes, partitions: BTreeMap::new(), failed: BTreeMap::new(), computed })
+    }
+
+    /// Goes on with other rule sets where this one stopped. Nothing may be open.
+    pub fn go_on(&self, sets: &[NumberedSet], limits: Limits) -> Result<Self> {
+        let mut next = Self::new(sets, limits)?;
+        for (source, partition) in &self.partitions {
+            if next.intakes.contains_key(&source.table) {
+                next.begin(source, partition.origin.clone(), partition.open.range.end)?;
+                if let Some(begun) = next.partitions.get_mut(source) {
+                    begun.latest = partition.latest;
+                }
+            }
+        }
+        Ok(next)
     }
 
     /// Begins a source partition at a position.
@@ -303,6 +344,7 @@ impl Partition {
             latest_ms: self.open.latest.take(),
             end_at_ms: None,
             lost: false,
+            begun: self.origin.begun,
         };
         self.open.range = Range { start: end, end };
         Ok(Folded { section, states })

@@ -1,20 +1,16 @@
 //! FOLD's loop as a state machine: what the source says goes in, transactions come out. It reads no clock and
 //! sends nothing; the edge carries.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::common::Result;
 
-use super::{Folded, Folder, Origin, Source};
+use super::{Folded, Folder, NumberedSet, Origin, Source};
 use crate::{
     decode::{Event, Limits},
     panes::Millis,
     partial::{FormatError, Record, Section},
     position::Range,
-    rules::RuleSet,
 };
 
 /// A partials record stays below this, well under what the topic takes.
@@ -84,6 +80,7 @@ pub struct Transaction {
 /// The loop's state.
 pub struct Stage {
     folder: Folder,
+    limits: Limits,
     partials_partitions: i32,
     interval_ms: i64,
     topics: BTreeMap<Source, String>,
@@ -110,15 +107,11 @@ pub enum StageError {
 }
 
 impl Stage {
-    /// A loop for the folds of a rule set with its number in the log, writing to so many partials partitions every `interval_ms`.
-    pub fn new(
-        (rules, number): (&Arc<RuleSet>, u64),
-        limits: Limits,
-        partials_partitions: i32,
-        interval_ms: i64,
-    ) -> Result<Self> {
+    /// A loop for the folds of rule sets, the one in force last, writing to so many partials partitions every `interval_ms`.
+    pub fn new(sets: &[NumberedSet], limits: Limits, partials_partitions: i32, interval_ms: i64) -> Result<Self> {
         Ok(Self {
-            folder: Folder::new(rules, number, limits)?,
+            folder: Folder::new(sets, limits)?,
+            limits,
             partials_partitions,
             interval_ms,
             topics: BTreeMap::new(),
@@ -152,6 +145,7 @@ impl Stage {
             latest_ms: None,
             end_at_ms: None,
             lost: true,
+            begun: origin.begun,
         };
         self.ready.push(Folded { section, states: Vec::new() });
     }
@@ -209,6 +203,18 @@ impl Stage {
     /// Folds that failed on an event: fingerprint and reason.
     pub fn failed(&self) -> BTreeMap<String, String> {
         self.folder.failed()
+    }
+
+    /// Goes on with other rule sets. What is open must have been written before: see [`flush`](Self::flush).
+    pub fn switch(&mut self, sets: &[NumberedSet]) -> Result<()> {
+        self.folder = self.folder.go_on(sets, self.limits)?;
+        Ok(())
+    }
+
+    /// Everything that is open, whether it is due or not.
+    pub fn flush(&mut self, now: Millis) -> std::result::Result<Option<Transaction>, StageError> {
+        self.flushed_ms = Millis::MIN / 2;
+        self.due(now)
     }
 
     /// What is due at `now`.

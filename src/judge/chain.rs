@@ -166,7 +166,8 @@ impl Chain {
         if source.ranges.start().is_none() {
             // The first word of its owner: here its ranges begin.
             source.incarnation.clone_from(&section.incarnation);
-            source.ranges.insert(Range { start: section.range.start, end: section.range.start });
+            let start = section.begun.unwrap_or(section.range.start).min(section.range.start);
+            source.ranges.insert(Range { start, end: start });
         }
         source.said_until = source.said_until.max(section.range.end);
     }
@@ -288,6 +289,7 @@ mod tests {
             latest_ms,
             end_at_ms,
             lost: false,
+            begun: None,
         }
     }
 

@@ -18,6 +18,7 @@ mod rows;
 pub mod series;
 pub mod snapshot;
 pub mod stage;
+mod switch;
 mod windows;
 
 use std::{
@@ -33,13 +34,13 @@ use arrow::{
 use datafusion::common::{DataFusionError, Result};
 
 use self::{
-    breach::Told,
     chain::{Chain, Need},
     history::SeriesHistory,
     memory::Remembered,
     output::{Notice, Output},
     panes::PaneStore,
-    series::{Happened, Identity, SeriesState},
+    series::{Happened, SeriesState},
+    switch::Older,
     windows::Window,
 };
 use crate::{
@@ -48,8 +49,11 @@ use crate::{
     partial::{Partials, Record, RuleSetRecord, Section, Sections},
     planted::{self, Bug},
     position::Link,
-    rules::{Rule, RuleSet, catalog::OF_RULE, diagnostics::Severity, series::canonical},
+    rules::{Rule, RuleSet, RuleSets, catalog::OF_RULE, series::canonical},
 };
+
+/// The columns of a table of readings that the rule itself does not give.
+const OF_READINGS: [&str; 3] = ["window_end", "level", "state"];
 
 /// Whether outputs are wanted, or only the state that they leave behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub struct Judge {
     /// The partition.
     pub partition: i32,
     rules: Option<Active>,
+    /// Versions of rules that judge until those in force have whole windows.
+    older: BTreeMap<String, Older>,
     chain: Chain,
     panes: BTreeMap<String, PaneStore>,
     states: BTreeMap<String, RuleState>,
@@ -89,15 +95,6 @@ pub struct Active {
 }
 
 impl Active {
-    /// Compiles a rule set from the log. The error says why it cannot be run.
-    pub fn new(record: RuleSetRecord) -> std::result::Result<Self, String> {
-        let (set, problems) = RuleSet::compile(record.files(), record.settings);
-        if let Some(problem) = problems.iter().find(|problem| problem.severity == Severity::Error) {
-            return Err(format!("{}: {}", problem.source.path, problem.message));
-        }
-        Self::of(record, Arc::new(set))
-    }
-
     /// A rule set that was compiled before, as it stands in the log.
     pub fn of(record: RuleSetRecord, set: Arc<RuleSet>) -> std::result::Result<Self, String> {
         let mut plans = BTreeMap::new();
@@ -109,24 +106,31 @@ impl Active {
     }
 }
 
-/// Compiled rule sets by hash: partitions of one process share them.
+/// Rule sets with their folds planned, by hash: partitions of one process share them.
 #[derive(Debug, Default)]
 pub struct Compiled {
+    sets: RuleSets,
     known: BTreeMap<String, Active>,
 }
 
 impl Compiled {
     /// One rule set is known.
     pub fn knowing(active: Active) -> Self {
-        Self { known: BTreeMap::from([(active.record.hash.clone(), active)]) }
+        Self { sets: RuleSets::default(), known: BTreeMap::from([(active.record.hash.clone(), active)]) }
     }
 
-    /// The rule set of a record.
+    /// None is known but those that others have compiled.
+    pub fn sharing(sets: RuleSets) -> Self {
+        Self { sets, known: BTreeMap::new() }
+    }
+
+    /// The rule set of a record. The error says why it cannot be run.
     pub fn get(&mut self, record: &RuleSetRecord) -> std::result::Result<Active, String> {
         if let Some(active) = self.known.get(&record.hash) {
             return Ok(Active { record: Arc::new(record.clone()), ..active.clone() });
         }
-        let active = Active::new(record.clone())?;
+        let set = self.sets.get(&record.hash, || record.files(), record.settings)?;
+        let active = Active::of(record.clone(), set)?;
         self.known.insert(record.hash.clone(), active.clone());
         Ok(active)
     }
@@ -155,6 +159,7 @@ impl Judge {
         Self {
             partition,
             rules: None,
+            older: BTreeMap::new(),
             chain: Chain::default(),
             panes: BTreeMap::new(),
             states: BTreeMap::new(),
@@ -180,83 +185,6 @@ impl Judge {
         }
     }
 
-    /// Puts a rule set in force. Rules keep their series by name; folds keep their panes by fingerprint.
-    fn switch(
-        &mut self,
-        record: &RuleSetRecord,
-        mode: Mode,
-        compiled: &mut Compiled,
-        out: &mut Vec<Output>,
-    ) -> Result<()> {
-        if self.rules.as_ref().is_some_and(|active| active.record.hash == record.hash) {
-            return Ok(());
-        }
-        let active = match compiled.get(record) {
-            Ok(active) => active,
-            Err(reason) => {
-                out.push(Output::Notice(Notice::RuleSetRefused { reason }));
-                return Ok(());
-            }
-        };
-        out.push(Output::Notice(Notice::RuleSet { hash: record.hash.clone(), rules: active.set.rules.len() }));
-        if let Some(before) = self.rules.take() {
-            for rule in &before.set.rules {
-                match active.set.rules.iter().find(|new| new.header.name == rule.header.name) {
-                    None => self.remove(rule, mode, out),
-                    Some(new) if new.version != rule.version => {
-                        if let Some(state) = self.states.get_mut(&rule.header.name) {
-                            if let (Some(reason), Mode::Live) = (state.fenced.take(), mode) {
-                                let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
-                                out.push(breach::fenced(rule, self.partition, end, &reason, Happened::Resolved));
-                            }
-                            if new.output.schema != rule.output.schema {
-                                // What is recorded of the one cannot be read as of the other.
-                                state.histories.clear();
-                            }
-                            for history in state.histories.values_mut() {
-                                history.retain(&new.history);
-                            }
-                            // Another slide has other window ends.
-                            state.next_end =
-                                state.next_end.map(|end| first_end_after(end - rule.slide_ms, new.slide_ms));
-                        }
-                    }
-                    Some(_) => {}
-                }
-            }
-        }
-        self.panes.retain(|fold, _| active.plans.contains_key(fold));
-        self.fed_from.retain(|fold, _| active.plans.contains_key(fold));
-        for (fingerprint, plan) in &active.plans {
-            match self.panes.get_mut(fingerprint) {
-                // A rule more, or one less, does not disturb the others.
-                Some(store) => store.replan(plan)?,
-                None => {
-                    self.panes.insert(fingerprint.clone(), PaneStore::new(Arc::clone(plan)));
-                    self.chain.forget_fold(fingerprint);
-                }
-            }
-        }
-        self.rules = Some(active);
-        Ok(())
-    }
-
-    fn remove(&mut self, rule: &Arc<Rule>, mode: Mode, out: &mut Vec<Output>) {
-        let Some(mut state) = self.states.remove(&rule.header.name) else { return };
-        let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
-        for (name, series) in &mut state.series {
-            let who = Identity { rule: &rule.header.name, series: name };
-            if let (Some(change), Mode::Live) = (series.gone(who, &rule.header, end, "rule_removed"), mode) {
-                let nothing = BTreeMap::new();
-                let window = Window { rule, end, whole: false, partition: (self.partition, 1), stores: &nothing };
-                out.extend(Told::new(&window).event(who, None, &change));
-            }
-            if mode == Mode::Live {
-                self.changed.insert((rule.header.name.clone(), Arc::clone(name)));
-            }
-        }
-    }
-
     fn sections(&mut self, sections: Sections, append_ms: Millis, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
         let Sections { mut computed, sections, partials, rules, .. } = sections;
         let in_force = self.rules.as_ref().map_or(0, |active| active.record.number);
@@ -269,8 +197,7 @@ impl Judge {
             }
             return Ok(());
         }
-        let plans = self.rules.as_ref().map(|active| &active.plans);
-        computed.retain(|fold, _| plans.is_some_and(|plans| plans.contains_key(fold)));
+        computed.retain(|fold, _| self.panes.contains_key(fold));
         let rows = by_section(&partials, sections.len())?;
         for (mut section, rows) in sections.into_iter().zip(rows) {
             if section.lost {
@@ -335,32 +262,25 @@ impl Judge {
     /// A rule that reads the same events through several folds counts them once.
     fn merge(&mut self, partials: &Partials, states: &RecordBatch, lates: &mut BTreeMap<String, i64>) -> Result<()> {
         let Some(active) = &self.rules else { return Ok(()) };
-        let Some(store) = self.panes.get_mut(&partials.fold) else { return Ok(()) };
+        let Some(store) = self.panes.get(&partials.fold) else { return Ok(()) };
         let plan = Arc::clone(store.plan());
         let states = conform(&plan, &partials.aggregates, &without_section(states)?)?;
         let panes = states.column(0).as_primitive::<Int64Type>().values().clone();
         let rows = states.column(plan.rows_column()).as_primitive::<Int64Type>().clone();
-        let users: Vec<(&Arc<Rule>, Millis, Millis)> = active
-            .set
-            .rules
+        let uses: Vec<_> = self
+            .versions(active)
+            .flat_map(|rule| rule.all_folds().map(move |fold| (rule, fold)))
+            .filter(|(_, fold)| fold.ids.fold == partials.fold)
+            .collect();
+        let users: Vec<(&Arc<Rule>, Millis, Millis)> = uses
             .iter()
-            .flat_map(|rule| {
-                rule.all_folds().filter(|fold| fold.ids.fold == partials.fold).map(move |fold| (rule, fold))
-            })
             .filter_map(|(rule, fold)| {
                 let next = self.states.get(&rule.header.name)?.next_end?;
                 // Panes before `kept` are in no open window; panes before `whole` were in one that has closed.
-                Some((rule, next - fold.hop.reach_ms(), fold.hop.window(next - rule.slide_ms).1))
+                Some((*rule, next - fold.hop.reach_ms(), fold.hop.window(next - rule.slide_ms).1))
             })
             .collect();
-        let everybody = active
-            .set
-            .rules
-            .iter()
-            .flat_map(|rule| rule.all_folds())
-            .filter(|fold| fold.ids.fold == partials.fold)
-            .count();
-        let kept = if users.len() < everybody {
+        let kept = if users.len() < uses.len() {
             Millis::MIN
         } else {
             users.iter().map(|(_, kept, _)| *kept).min().unwrap_or(Millis::MIN)
@@ -377,6 +297,7 @@ impl Judge {
         for (row, pane) in panes.iter().enumerate().filter(|(_, pane)| **pane >= kept) {
             by_pane.entry(*pane).or_default().push(u32::try_from(row).unwrap_or(u32::MAX));
         }
+        let Some(store) = self.panes.get_mut(&partials.fold) else { return Ok(()) };
         for (pane, rows) in by_pane {
             store.add(pane, take_record_batch(&states, &UInt32Array::from(rows))?)?;
         }
@@ -387,38 +308,48 @@ impl Judge {
     fn advance(&mut self, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
         let Some(active) = self.rules.clone() else { return Ok(()) };
         for rule in &active.set.rules {
+            self.advance_rule(rule, &active, mode, out)?;
+        }
+        self.prune(&active);
+        Ok(())
+    }
+
+    fn advance_rule(&mut self, new: &Arc<Rule>, active: &Active, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
+        loop {
+            let rule = self.judging(new);
             if !rule.spread && self.partition != 0 {
-                continue;
+                return Ok(());
             }
-            let Some(watermark) = self.watermark(rule, &active) else { continue };
-            let first = self.first_end(rule, watermark);
+            let Some(watermark) = self.watermark(&rule, active) else { return Ok(()) };
+            let first = self.first_end(&rule, watermark);
             let state = self.states.entry(rule.header.name.clone()).or_default();
             let begins = state.next_end.is_none();
             if begins {
                 state.next_end = first.filter(|first| *first <= watermark || !rule.expected.is_empty());
             }
-            let Some(mut end) = state.next_end else { continue };
-            if begins && self.whole(rule, Millis::MIN) {
+            let Some(end) = state.next_end else { return Ok(()) };
+            if begins && self.whole(&rule, Millis::MIN) {
                 // Nothing was before the first window.
                 self.states.entry(rule.header.name.clone()).or_default().whole_from = Some(Millis::MIN);
             }
-            while end <= watermark {
-                if mode == Mode::Live {
-                    self.close(rule, end, &active, out)?;
-                }
-                end += rule.slide_ms;
-                self.states.entry(rule.header.name.clone()).or_default().next_end = Some(end);
+            if end > watermark {
+                return Ok(());
             }
+            if self.ripen(new, end, mode, out)? {
+                continue;
+            }
+            if mode == Mode::Live {
+                self.close(&rule, end, active, out)?;
+            }
+            self.states.entry(rule.header.name.clone()).or_default().next_end = Some(end + rule.slide_ms);
         }
-        self.prune(&active);
-        Ok(())
     }
 
     /// How far time has come for a rule: its tables by their events, and readings by the windows that were closed.
     fn watermark(&self, rule: &Rule, active: &Active) -> Option<Millis> {
         let mut watermark = if rule.tables.is_empty() { Millis::MAX } else { self.chain.watermark(&rule.tables)? };
         for read in &rule.reads {
-            let read = active.set.rule(read)?;
+            let read = &self.judging(active.set.rule(read)?);
             let closed = match self.states.get(&read.header.name).and_then(|state| state.next_end) {
                 Some(next) => next - read.slide_ms,
                 // It has no series here, and so nothing to say up to where time has come.
@@ -455,7 +386,7 @@ impl Judge {
 
     /// Since when all readings of a rule are of whole windows.
     fn readings_since(&self, rule: &str) -> Option<Millis> {
-        let slide_ms = self.rules.as_ref()?.set.rule(rule)?.slide_ms;
+        let slide_ms = self.judging(self.rules.as_ref()?.set.rule(rule)?).slide_ms;
         Some(self.states.get(rule)?.whole_from?.saturating_sub(slide_ms))
     }
 
@@ -486,11 +417,15 @@ impl Judge {
     fn feed(&mut self, remembered: &Remembered, active: &Active, out: &mut Vec<Output>) {
         let table = format!("{OF_RULE}{}", remembered.rule);
         for (fingerprint, spec) in active.set.folds.iter().filter(|(_, spec)| spec.table.name == table) {
-            let (Some(plan), Some(store)) = (active.plans.get(fingerprint), self.panes.get_mut(fingerprint)) else {
-                continue;
-            };
+            let Some(store) = self.panes.get_mut(fingerprint) else { continue };
+            let plan = &Arc::clone(store.plan());
             if remembered.end < *self.fed_from.entry(fingerprint.clone()).or_insert(remembered.end) {
                 // The fold did not exist then.
+                continue;
+            }
+            let known = |name: &str| OF_READINGS.contains(&name) || remembered.rows.column_by_name(name).is_some();
+            if !spec.table.schema.fields().iter().all(|field| known(field.name())) {
+                // Said by a version of the rule that the one in force has yet to follow.
                 continue;
             }
             let at = remembered.end - 1;
@@ -607,7 +542,7 @@ impl Judge {
     fn prune(&mut self, active: &Active) {
         for (fingerprint, store) in &mut self.panes {
             let mut until = Some(Millis::MAX);
-            for rule in &active.set.rules {
+            for rule in active.set.rules.iter().chain(self.older.values().map(|older| &older.rule)) {
                 for fold in rule.all_folds().filter(|fold| fold.ids.fold == *fingerprint) {
                     let next = self.states.get(&rule.header.name).and_then(|state| state.next_end);
                     until = until.zip(next).map(|(until, next)| until.min(next - fold.hop.reach_ms()));
@@ -623,8 +558,9 @@ impl Judge {
     pub fn progress(&self) -> BTreeMap<String, (Millis, i32)> {
         let Some(active) = &self.rules else { return BTreeMap::new() };
         let mut progress = BTreeMap::new();
-        for rule in active.set.rules.iter().filter(|rule| rule.spread || self.partition == 0) {
-            if let Some(watermark) = self.watermark(rule, active) {
+        let rules = active.set.rules.iter().map(|rule| self.judging(rule));
+        for rule in rules.filter(|rule| rule.spread || self.partition == 0) {
+            if let Some(watermark) = self.watermark(&rule, active) {
                 let partitions = if rule.spread { active.record.partitions } else { 1 };
                 progress.insert(rule.header.name.clone(), (last_end_until(watermark, rule.slide_ms), partitions));
             }
@@ -668,8 +604,12 @@ impl Judge {
     /// The earliest window end that some rule has yet to close: outputs before it are complete.
     pub fn closed_until(&self) -> Millis {
         let Some(active) = &self.rules else { return Millis::MIN };
-        let rules = active.set.rules.iter().filter(|rule| rule.spread || self.partition == 0);
-        rules.map(|rule| self.watermark(rule, active).unwrap_or(Millis::MIN)).min().unwrap_or(Millis::MIN)
+        let rules = active.set.rules.iter().map(|rule| self.judging(rule));
+        rules
+            .filter(|rule| rule.spread || self.partition == 0)
+            .map(|rule| self.watermark(&rule, active).unwrap_or(Millis::MIN))
+            .min()
+            .unwrap_or(Millis::MIN)
     }
 
     /// Late events by rule.

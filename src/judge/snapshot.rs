@@ -8,7 +8,7 @@ use arrow::{array::AsArray, datatypes::Int64Type};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Active, Compiled, Judge, RuleState, chain::Chain, history::SeriesHistory, panes::PaneStore, series::SeriesState,
+    Active, Compiled, Judge, RuleState, chain::Chain, history::SeriesHistory, series::SeriesState, switch::Older,
 };
 use crate::{
     panes::Millis,
@@ -22,6 +22,9 @@ struct Header {
     position: i64,
     partition: i32,
     rules: Option<RuleSetRecord>,
+    /// Older sets, and the rules that are still judged by them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    older: Vec<(RuleSetRecord, Vec<String>)>,
     chain: Chain,
     states: BTreeMap<String, RuleHeader>,
     panes: Vec<PaneHeader>,
@@ -84,10 +87,16 @@ impl Judge {
             };
             (name.clone(), header)
         });
+        let mut older: BTreeMap<u64, (RuleSetRecord, Vec<String>)> = BTreeMap::new();
+        for (name, one) in &self.older {
+            let set = older.entry(one.record.number).or_insert_with(|| (one.record.as_ref().clone(), Vec::new()));
+            set.1.push(name.clone());
+        }
         let header = Header {
             position,
             partition: self.partition,
             rules: self.rules.as_ref().map(|active| active.record.as_ref().clone()),
+            older: older.into_values().collect(),
             chain: self.chain.clone(),
             states: states.collect(),
             panes,
@@ -103,9 +112,18 @@ impl Judge {
             header.rules.as_ref().map(|record| compiled.get(record)).transpose().map_err(SnapshotError::Rules)?;
         let mut judge = Self::new(header.partition);
         judge.chain = header.chain;
-        for (fingerprint, plan) in rules.iter().flat_map(|active| &active.plans) {
-            judge.panes.insert(fingerprint.clone(), PaneStore::new(Arc::clone(plan)));
+        judge.rules = rules;
+        for (record, names) in header.older {
+            let set = compiled.get(&record).map_err(SnapshotError::Rules)?;
+            for rule in names.iter().filter_map(|name| set.set.rule(name)) {
+                let older =
+                    Older { record: Arc::clone(&set.record), set: Arc::clone(&set.set), rule: Arc::clone(rule) };
+                judge.older.insert(rule.header.name.clone(), older);
+            }
         }
+        let chain = std::mem::take(&mut judge.chain);
+        judge.replan()?;
+        judge.chain = chain;
         for pane in header.panes {
             let Some((blob, after)) = rest.split_at_checked(pane.bytes) else {
                 return Err(FormatError::Damaged("a pane is cut short".into()).into());
@@ -127,7 +145,6 @@ impl Judge {
             let RuleHeader { next_end, late, fenced, series, histories, whole_from } = state;
             judge.states.insert(name, RuleState { next_end, late, fenced, series, histories, whole_from });
         }
-        judge.rules = rules;
         Ok((judge, header.position))
     }
 }

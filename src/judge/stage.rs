@@ -1,6 +1,9 @@
 //! JUDGE's loop as a state machine: records of the partials log go in, transactions come out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     Compiled, Judge, Mode,
@@ -13,7 +16,7 @@ use crate::{
     panes::Millis,
     partial::{FormatError, Record, envelope, ipc},
     planted::{self, Bug},
-    rules::{hash, hash_bytes},
+    rules::{RuleSet, RuleSets, hash, hash_bytes},
 };
 
 /// How many readings go into one record.
@@ -49,6 +52,8 @@ pub struct Transaction {
     pub alerts: Vec<Alert>,
     /// State records: partition, key, and value or tombstone.
     pub state: Vec<(i32, String, Option<Vec<u8>>)>,
+    /// From which rule set on a partition needs folds, where that has changed.
+    pub needs: Vec<(i32, u64)>,
     /// Positions in the partials log.
     pub offsets: Vec<(i32, i64)>,
     /// What operators should see.
@@ -123,6 +128,8 @@ struct Assigned {
     arrived: BTreeSet<String>,
     /// A name that no other owner of this partition has.
     tenure: String,
+    /// From which rule set on it was said that folds are needed.
+    said_needs: u64,
     /// When rules were asked for.
     wanted_ms: Millis,
     /// What is missing, and from when on it is asked for.
@@ -145,10 +152,10 @@ pub struct Stage {
 
 impl Stage {
     /// A loop that writes a snapshot of each partition every so often.
-    pub fn new(snapshot_interval_ms: i64) -> Self {
+    pub fn new(snapshot_interval_ms: i64, sets: RuleSets) -> Self {
         Self {
             partitions: BTreeMap::new(),
-            compiled: Compiled::default(),
+            compiled: Compiled::sharing(sets),
             snapshot_interval_ms,
             committed_ms: Millis::MIN / 2,
             begun: 0,
@@ -194,6 +201,7 @@ impl Stage {
             again: Outbox::default(),
             arrived: BTreeSet::new(),
             tenure: format!("{owner}/{now}/{}", self.begun),
+            said_needs: 0,
             wanted_ms: Millis::MIN / 2,
             missing: Vec::new(),
             told: BTreeMap::new(),
@@ -277,6 +285,11 @@ impl Stage {
             }
         }
         None
+    }
+
+    /// The rule sets whose folds a partition needs, with their numbers, the one in force last.
+    pub fn sets(&self, partition: i32) -> Vec<(Arc<RuleSet>, u64)> {
+        self.partitions.get(&partition).map(|assigned| assigned.judge.sets()).unwrap_or_default()
     }
 
     /// The position up to which a partition was published.
@@ -473,6 +486,11 @@ impl Assigned {
         records.extend(self.journal.next(last));
         transaction.state.extend(records.into_iter().map(|(key, value)| (partition, key, value)));
         transaction.offsets.push((partition, self.position));
+        let needs = self.judge.needs_rules_from();
+        if needs != self.said_needs {
+            self.said_needs = needs;
+            transaction.needs.push((partition, needs));
+        }
         Ok(())
     }
 }

@@ -72,8 +72,8 @@ pub enum Polled<'a> {
 }
 
 impl GroupConsumer {
-    /// Joins `group` for `topics`.
-    pub fn join(client: &ClientConfig, group: &str, topics: &[&str], session_timeout: Duration) -> Result<Self, Error> {
+    /// A member of `group` that reads nothing yet.
+    pub fn join(client: &ClientConfig, group: &str, session_timeout: Duration) -> Result<Self, Error> {
         let session = session_timeout.as_millis().to_string();
         let mut settings = client.clone();
         settings
@@ -92,9 +92,6 @@ impl GroupConsumer {
             .set("fetch.message.max.bytes", "8388608")
             .set("topic.metadata.refresh.interval.ms", "30000");
         let consumer: BaseConsumer<Notes> = settings.create_with_context(Notes::default()).map_err(Error::Client)?;
-        if !topics.is_empty() {
-            consumer.subscribe(topics)?;
-        }
         let probe = client
             .clone()
             .set("group.id", format!("{group}.probe"))
@@ -102,6 +99,11 @@ impl GroupConsumer {
             .create()
             .map_err(Error::Client)?;
         Ok(Self { consumer: Arc::new(consumer), probe, queues: BTreeMap::new() })
+    }
+
+    /// Says which topics are read; partitions come with rebalances.
+    pub fn subscribe(&self, topics: &[&str]) -> Result<(), Error> {
+        Ok(self.consumer.subscribe(topics)?)
     }
 
     /// Serves the group for up to `wait`, and answers with its rebalances.
@@ -256,6 +258,40 @@ pub fn parts<'a>(message: &'a BorrowedMessage<'_>) -> crate::fold::stage::Messag
             .headers()
             .map(|headers| headers.iter().map(|header| (header.key, header.value)).collect())
             .unwrap_or_default(),
+    }
+}
+
+/// Reads one partition as it grows, without a group.
+pub struct Tail {
+    consumer: BaseConsumer,
+}
+
+impl Tail {
+    /// From the beginning of a partition.
+    pub fn new(client: &ClientConfig, partition: &TopicPartition) -> Result<Self, Error> {
+        let mut settings = client.clone();
+        settings
+            .set("group.id", "tierwatch.tail")
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.message.max.bytes", "8388608");
+        let consumer: BaseConsumer = settings.create().map_err(Error::Client)?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&partition.0, partition.1, Offset::Beginning)?;
+        consumer.assign(&list)?;
+        Ok(Self { consumer })
+    }
+
+    /// Hands on what is there.
+    pub fn take(&self, then: &mut dyn FnMut(&BorrowedMessage<'_>)) -> Result<(), Error> {
+        while let Some(polled) = self.consumer.poll(Duration::ZERO) {
+            match polled {
+                Ok(message) => then(&message),
+                Err(error) => note_error(&error)?,
+            }
+        }
+        Ok(())
     }
 }
 

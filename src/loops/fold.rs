@@ -4,20 +4,23 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Described, Edge, EdgeError, Error, Job, Outgoing, Rebalance, TopicPartition, ms};
+use super::{Described, Edge, EdgeError, Error, Job, Outgoing, Rebalance, TopicPartition, ms, rules::Sets};
 use crate::{
     config::Start,
     decode::Limits,
     fold::{
-        Origin, Source,
+        NumberedSet, Origin, Source,
         stage::{DeadLetter, Stage, Transaction},
     },
+    panes::Millis,
     position::Range,
     rules::{RuleSet, catalog::Catalog},
 };
 
 /// How many events of one partition are taken at a time.
 const EVENTS_MAX: usize = 2_000;
+/// How often the rules topic is read on, in milliseconds.
+const LEARN_MS: i64 = 500;
 /// How often quiet partitions are asked whether their end is still there, in milliseconds.
 const ASK_END_MS: i64 = 1_000;
 
@@ -36,20 +39,41 @@ pub fn limits(job: &Job) -> Limits {
 
 /// Runs until the process ends.
 pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
-    let mut stage =
-        Stage::new((&job.set, job.number), limits(job), job.config.topics.partitions, ms(job.config.fold.interval))?;
-    let mut work =
-        Fold { job, topics: topics(&job.set), begun: BTreeMap::new(), known: BTreeMap::new(), new: BTreeMap::new() };
-    for topic in work.topics.keys() {
-        if let Err(EdgeError::NoTopic(topic)) = edge.describe(topic).await {
-            tracing::warn!(topic, "there is no such topic; rules that read it wait until it is there");
+    let config = &job.config;
+    let mut rules = Sets::default();
+    let mut sets = learn(job, &mut rules, edge).await?;
+    while sets.is_empty() {
+        if edge.ending() {
+            return Ok(());
         }
+        edge.pause(Duration::from_millis(50)).await;
+        sets = learn(job, &mut rules, edge).await?;
     }
+    let mut stage = Stage::new(&sets, limits(job), config.topics.partitions, ms(config.fold.interval))?;
+    let mut work = Fold::new(job, &sets);
+    work.subscribe(edge, &rules).await?;
     edge.ready().await?;
     let mut failures = 0;
     let mut asked_ms = 0;
+    let mut learnt_ms = 0;
     let mut busy = false;
     while !edge.ending() {
+        if edge.now() - learnt_ms >= LEARN_MS {
+            learnt_ms = edge.now();
+            let now = learn(job, &mut rules, edge).await?;
+            if now.iter().map(|(_, number)| number).ne(sets.iter().map(|(_, number)| number)) {
+                // What is open was folded by the sets before.
+                if let Some(transaction) = stage.flush(edge.now())? {
+                    work.write(&mut stage, edge, &transaction).await?;
+                }
+                stage.switch(&now)?;
+                tracing::info!(sets = ?now.iter().map(|(_, number)| number).collect::<Vec<_>>(), "folding by other rule sets");
+                sets = now;
+                work.follow(&sets);
+                work.subscribe(edge, &rules).await?;
+                failures = 0;
+            }
+        }
         for note in edge.serve(if busy { Duration::ZERO } else { Duration::from_millis(5) }).await? {
             match note {
                 Rebalance::Assigned(partitions) => {
@@ -95,7 +119,7 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
         let failed = stage.failed();
         if failed.len() > failures {
             failures = failed.len();
-            tell_failed(&job.set, &failed);
+            sets.last().into_iter().for_each(|(set, _)| tell_failed(set, &failed));
         }
         let now = edge.now();
         if let Some(transaction) = stage.due(now)? {
@@ -103,6 +127,28 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Reads on in the rules topic; answers with the sets whose folds are needed, as far as this binary can run them.
+async fn learn(job: &Job, rules: &mut Sets, edge: &mut impl Edge) -> Result<Vec<NumberedSet>, Error> {
+    let place = (job.config.topics.rules.clone(), 0);
+    edge.tail(&place, &mut |message| rules.take(message.key, message.payload)).await?;
+    let mut sets = Vec::new();
+    let mut refused = None;
+    for record in rules.needed(job.config.topics.partitions) {
+        match job.sets.get(&record.hash, || record.files(), record.settings) {
+            Ok(set) => sets.push((set, record.number)),
+            Err(reason) => refused = Some(Error::NewerRules { hash: record.hash.clone(), reason }),
+        }
+    }
+    match refused {
+        Some(error) if sets.is_empty() => Err(error),
+        Some(error) => {
+            tracing::error!(%error, "folding by the rules before");
+            Ok(sets)
+        }
+        None => Ok(sets),
+    }
 }
 
 fn tell_failed(set: &Arc<RuleSet>, failed: &BTreeMap<String, String>) {
@@ -119,7 +165,11 @@ fn tell_failed(set: &Arc<RuleSet>, failed: &BTreeMap<String, String>) {
 
 struct Fold<'a> {
     job: &'a Job,
+    /// The table of each topic.
     topics: BTreeMap<String, String>,
+    catalog: Arc<Catalog>,
+    /// When the first rule set of all was written to the log.
+    began_ms: Millis,
     /// Where reading began, for partitions of which nothing is committed yet.
     begun: BTreeMap<TopicPartition, i64>,
     /// Partitions that were ever read: that the group knows nothing of them is no first start.
@@ -171,14 +221,46 @@ impl Known {
     }
 }
 
-impl Fold<'_> {
+impl<'a> Fold<'a> {
+    fn new(job: &'a Job, sets: &[NumberedSet]) -> Self {
+        let mut work = Self {
+            job,
+            topics: BTreeMap::new(),
+            catalog: Arc::default(),
+            began_ms: 0,
+            begun: BTreeMap::new(),
+            known: BTreeMap::new(),
+            new: BTreeMap::new(),
+        };
+        work.follow(sets);
+        work
+    }
+
+    /// The tables of these sets; of a table that several have, the topic of the last.
+    fn follow(&mut self, sets: &[NumberedSet]) {
+        self.topics = sets.iter().flat_map(|(set, _)| topics(set)).collect();
+        self.catalog = sets.last().map(|(set, _)| Arc::clone(&set.catalog)).unwrap_or_default();
+    }
+
+    /// Says which topics are read, and warns of those that are not there.
+    async fn subscribe(&mut self, edge: &mut impl Edge, rules: &Sets) -> Result<(), Error> {
+        self.began_ms = rules.in_force().map_or(0, |record| record.began_ms);
+        let names: Vec<String> = self.topics.keys().cloned().collect();
+        for topic in &names {
+            if let Err(EdgeError::NoTopic(topic)) = edge.describe(topic).await {
+                tracing::warn!(topic, "there is no such topic; rules that read it wait until it is there");
+            }
+        }
+        Ok(edge.subscribe(&names)?)
+    }
+
     fn source(&self, partition: &TopicPartition) -> Source {
         Source { table: self.topics.get(&partition.0).cloned().unwrap_or_default(), partition: partition.1 }
     }
 
     async fn origin(&self, edge: &mut impl Edge, topic: &str) -> Result<Origin, Error> {
         let Described { id, partitions } = edge.describe(topic).await?;
-        Ok(Origin { topic: topic.to_owned(), incarnation: id, partitions })
+        Ok(Origin { topic: topic.to_owned(), incarnation: id, partitions, begun: None })
     }
 
     /// Begins a partition where the group stopped, or where a first start begins.
@@ -188,7 +270,7 @@ impl Fold<'_> {
         edge: &mut impl Edge,
         partition: &TopicPartition,
     ) -> Result<(), Error> {
-        let origin = self.origin(edge, &partition.0).await?;
+        let mut origin = self.origin(edge, &partition.0).await?;
         let source = self.source(partition);
         let outcome = self.position(edge, partition, &origin).await;
         let (position, lost) = match outcome {
@@ -198,6 +280,17 @@ impl Fold<'_> {
             Err(Error::Recreated { low, .. }) if self.job.accept_lost => (low, Some((low, low))),
             Err(error) => return Err(error),
         };
+        let known = self.known.get(partition).filter(|known| !known.is_other(&origin));
+        // Where reading began: sections say so, since the first of them may vanish.
+        let from = match (known, lost) {
+            (Some(known), _) => known.from,
+            (None, Some(_)) => position,
+            (None, None) => self.first_position(edge, partition).await?.min(position),
+        };
+        origin.begun = Some(from);
+        if known.is_none_or(|known| known.id != origin.incarnation) {
+            self.new.insert(partition.clone(), Known { id: origin.incarnation.clone(), from });
+        }
         stage.begin(&source, origin.clone(), position)?;
         if let Some((start, end)) = lost {
             stage.lost(&source, &origin, Range { start, end });
@@ -212,11 +305,6 @@ impl Fold<'_> {
             tracing::info!(topic = partition.0, partition = partition.1, position, "folding");
         }
         self.begun.insert(partition.clone(), position);
-        let known = self.known.get(partition).filter(|known| !known.is_other(&origin));
-        if known.is_none_or(|known| known.id != origin.incarnation) {
-            let from = known.map_or(position, |known| known.from);
-            self.new.insert(partition.clone(), Known { id: origin.incarnation, from });
-        }
         Ok(edge.seek(partition, position).await?)
     }
 
@@ -255,11 +343,16 @@ impl Fold<'_> {
             );
             return Ok(known.from.max(low));
         }
+        self.first_position(edge, partition).await
+    }
+
+    /// Where a first start begins.
+    async fn first_position(&self, edge: &mut impl Edge, partition: &TopicPartition) -> Result<i64, Error> {
         Ok(match self.job.config.fold.start {
-            Start::Earliest => low,
+            Start::Earliest => edge.watermarks(partition).await?.0,
             // `latest` is what came since the first start of all: a partition that appears later is read from its
             // beginning.
-            Start::Latest => edge.position_at(partition, self.job.began_ms).await?,
+            Start::Latest => edge.position_at(partition, self.began_ms).await?,
             Start::At(time) => edge.position_at(partition, time).await?,
         })
     }
@@ -276,7 +369,7 @@ impl Fold<'_> {
             });
         }
         let letters = transaction.dead_letters.iter();
-        records.extend(letters.map(|letter| dead_letter(&topics.dead_letters, letter, &self.job.set.catalog)));
+        records.extend(letters.map(|letter| dead_letter(&topics.dead_letters, letter, &self.catalog)));
         records.extend(self.new.iter().map(|(partition, note)| Outgoing {
             topic: topics.state.clone(),
             partition: Some(0),

@@ -1,8 +1,10 @@
 //! JUDGE's loop.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{Described, Edge, Error, Job, Outgoing, Rebalance, TopicPartition, fold::dead_letter, ms, rules::last};
+use super::{
+    Described, Edge, Error, Job, Outgoing, Rebalance, TopicPartition, fold::dead_letter, ms, rules::for_partition,
+};
 use crate::{
     fold::{self, Origin, Source},
     judge::{
@@ -11,7 +13,6 @@ use crate::{
         output::{BreachEvent, Notice},
         stage::{Alert, Arrived, Stage, Transaction},
     },
-    partial::Record,
     position::Range,
     rules::{hash_bytes, series::canonical},
 };
@@ -24,7 +25,8 @@ const REFOLD_EVENTS_MAX: usize = 20_000;
 
 /// Runs until the process ends.
 pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
-    let mut stage = Stage::new(ms(job.config.judge.snapshot_interval));
+    edge.subscribe(std::slice::from_ref(&job.config.topics.partials))?;
+    let mut stage = Stage::new(ms(job.config.judge.snapshot_interval), job.sets.clone());
     edge.ready().await?;
     let mut busy = false;
     while !edge.ending() {
@@ -99,15 +101,11 @@ async fn begin(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: &T
 
 /// Appends the rule set in force to a partials partition that has missed it.
 async fn append_rules(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i32) -> Result<(), Error> {
-    let (Some(published), Some(record)) = (stage.published(partition), last(job, edge).await?) else { return Ok(()) };
+    let sets = super::rules::read(job, edge).await?;
+    let (Some(published), Some(record)) = (stage.published(partition), sets.in_force()) else { return Ok(()) };
     let topics = &job.config.topics;
     tracing::warn!(partition, number = record.number, "the rule set in force is missing in the log; appending it");
-    let record = Outgoing {
-        topic: topics.partials.clone(),
-        partition: Some(partition),
-        value: Some(Record::RuleSet(record).encode()?),
-        ..Outgoing::default()
-    };
+    let record = for_partition(&topics.partials, partition, record)?;
     if let Err(error) = edge.write(&[record], &[(topics.partials.clone(), partition, published)]).await {
         tracing::warn!(%error, "the rule set could not be written; restoring from the state topic");
         return restore(job, stage, edge).await;
@@ -118,7 +116,9 @@ async fn append_rules(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partit
 /// Folds again what is missing in a partials partition, for that partition alone. What the source no longer has is
 /// recorded as lost, never waited for.
 async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i32, need: &Need) -> Result<(), Error> {
-    let (Some(table), Some(published)) = (job.set.catalog.tables.get(&need.table), stage.published(partition)) else {
+    let sets = stage.sets(partition);
+    let catalog = sets.last().map(|(set, _)| Arc::clone(&set.catalog)).unwrap_or_default();
+    let (Some(table), Some(published)) = (catalog.tables.get(&need.table), stage.published(partition)) else {
         return Ok(());
     };
     let topics = &job.config.topics;
@@ -128,8 +128,8 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
     let other = !id.is_empty() && !need.incarnation.is_empty() && id != need.incarnation;
     let gone = if other { need.range.end } else { low.clamp(need.range.start, need.range.end) };
     let source = Source { table: need.table.clone(), partition: need.partition };
-    let origin = Origin { topic: table.topic.clone(), incarnation: need.incarnation.clone(), partitions };
-    let mut fold = fold::stage::Stage::new((&job.set, job.number), super::fold::limits(job), topics.partitions, 0)?;
+    let origin = Origin { topic: table.topic.clone(), incarnation: need.incarnation.clone(), partitions, begun: None };
+    let mut fold = fold::stage::Stage::new(&sets, super::fold::limits(job), topics.partitions, 0)?;
     fold.begin(&source, origin.clone(), gone)?;
     if gone > need.range.start {
         fold.lost(&source, &origin, Range { start: need.range.start, end: gone });
@@ -166,7 +166,7 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
     if partition == 0 {
         // Every partials partition folds what it misses; one is enough to say what is garbage.
         let letters = transaction.dead_letters.iter();
-        records.extend(letters.map(|letter| dead_letter(&topics.dead_letters, letter, &job.set.catalog)));
+        records.extend(letters.map(|letter| dead_letter(&topics.dead_letters, letter, &catalog)));
     }
     tracing::warn!(
         partition,
@@ -225,6 +225,8 @@ async fn write(job: &Job, stage: &mut Stage, edge: &mut impl Edge, transaction: 
             ..Outgoing::default()
         });
     }
+    let needs = transaction.needs.iter();
+    records.extend(needs.map(|(partition, number)| super::rules::needs(&topics.rules, *partition, *number)));
     let positions: Vec<(String, i32, i64)> = transaction
         .offsets
         .iter()

@@ -23,7 +23,7 @@ use crate::{
     judge::output::{BreachEvent, Notice, Reading},
     panes::Millis,
     position::Range,
-    rules::RuleSet,
+    rules::{Files, RuleSets, Settings},
     store::stage::Insert,
 };
 
@@ -83,6 +83,8 @@ pub trait Edge {
     fn ending(&self) -> bool;
     /// The partitions being read.
     fn reading(&self) -> Vec<TopicPartition>;
+    /// Says which topics are read as a member of the group; partitions come with rebalances.
+    fn subscribe(&mut self, topics: &[String]) -> Result<(), EdgeError>;
     /// Serves the group for up to `wait`, and answers with its rebalances.
     async fn serve(&mut self, wait: Duration) -> Result<Vec<Rebalance>, EdgeError>;
     /// Begins to read a partition at a position; where it is read already, what was fetched is dropped.
@@ -121,6 +123,12 @@ pub trait Edge {
         range: Range,
         then: &mut dyn FnMut(&Message<'_>),
     ) -> Result<(), EdgeError>;
+    /// Hands on the committed records of a partition that came since this was asked last; the first time, all there are.
+    async fn tail(&mut self, partition: &TopicPartition, then: &mut dyn FnMut(&Message<'_>)) -> Result<(), EdgeError>;
+    /// The rule files of this instance, where they have changed since this was asked last.
+    async fn changed_files(&mut self) -> Option<Result<(Files, rules::Provenance), String>>;
+    /// Takes the rule files for changed.
+    fn look_again(&mut self);
     /// Puts a block into the store. The error says why not.
     async fn insert(&mut self, insert: &Insert) -> Result<(), String>;
     /// Waits.
@@ -150,18 +158,16 @@ pub trait Watcher: Send + Sync {
 pub struct Job {
     /// The configuration.
     pub config: Arc<Config>,
-    /// The rules of this instance.
-    pub set: Arc<RuleSet>,
-    /// Their number in the log.
-    pub number: u64,
+    /// The rule sets that were compiled in this process.
+    pub sets: RuleSets,
+    /// The settings of rule sets made of this instance's files.
+    pub settings: Settings,
     /// Whether positions that are gone may be recorded as lost.
     pub accept_lost: bool,
     /// Who watches.
     pub watcher: Option<Arc<dyn Watcher>>,
     /// A name that no other instance has.
     pub instance: String,
-    /// When the first rule set of all was written to the log.
-    pub began_ms: Millis,
 }
 
 /// Why a loop stops.
@@ -185,11 +191,16 @@ pub enum Error {
     /// A plan.
     #[error("a plan cannot be made: {0}")]
     Plan(#[from] datafusion::common::DataFusionError),
-    /// The rule set in force cannot be run here.
+    /// None of the rule sets in the log can be run here.
     #[error(
-        "the rule set in force ({0}) is newer than these files, and this binary cannot run it: upgrade this instance, or write the rules anew"
+        "the rule set in force ({hash}) cannot be run by this binary ({reason}): upgrade this instance, or write the rules anew"
     )]
-    NewerRules(String),
+    NewerRules {
+        /// The hash of the set.
+        hash: String,
+        /// The first problem.
+        reason: String,
+    },
     /// A position is gone.
     #[error(
         "{topic}[{partition}] was read up to {committed}, but holds only {low} to {high}: its retention was shorter than the pause. \

@@ -1,17 +1,25 @@
-//! How a rule set enters the log: the set in force is the last one in the rules topic, and every partials partition gets
-//! it before the first section made under it.
+//! How rule sets enter the log, and who learns of them how.
+//!
+//! The set in force is the last one in the rules topic; every partials partition gets it before the first section made
+//! under it. An instance that sees newer files appends them. FOLD computes the folds of every set that some partials
+//! partition still needs, and JUDGE says in the same topic which those are.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Edge, EdgeError, Error, Job, Outgoing};
+use super::{Edge, EdgeError, Error, Job, Outgoing, ms};
 use crate::{
     panes::Millis,
-    partial::{Record, RuleSetRecord, open},
-    rules::RuleSet,
+    partial::{Record, RuleSetRecord, envelope, open},
+    rules::{Files, RuleSet, diagnostics::Severity},
 };
 
+const SET: &str = "set\u{1f}";
+const NEEDS: &str = "needs\u{1f}";
+/// How many problems of a refused set are published.
+const PROBLEMS_MAX: usize = 20;
+
 /// Where the rules of this instance come from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Provenance {
     /// When the newest of the files was written.
     pub newest_ms: Millis,
@@ -19,85 +27,179 @@ pub struct Provenance {
     pub commit: Option<String>,
 }
 
-/// The rule set in force: the last one in the rules topic.
-pub(super) async fn last(job: &Job, edge: &mut impl Edge) -> Result<Option<RuleSetRecord>, EdgeError> {
-    let mut last: Option<RuleSetRecord> = None;
-    edge.read(&(job.config.topics.rules.clone(), 0), super::from(0), &mut |message| {
-        let record = message.payload.and_then(|payload| open::<RuleSetRecord>(payload).ok());
-        last = record.map(|(record, _)| record).or(last.take());
-    })
-    .await?;
-    Ok(last)
+/// What the rules topic says.
+#[derive(Debug, Default)]
+pub struct Sets {
+    records: BTreeMap<u64, RuleSetRecord>,
+    /// From which set on each partials partition needs folds.
+    needs: BTreeMap<i32, u64>,
 }
 
-/// Appends this instance's rule set where it is not in force, or takes the one in force where that is newer. Notes in
-/// the job when the first rule set of all was written.
-pub async fn announce(job: &mut Job, provenance: &Provenance, edge: &mut impl Edge) -> Result<(), Error> {
-    let topics = job.config.topics.clone();
+impl Sets {
+    /// Takes one record of the rules topic, in order. What is not of its kind is passed over.
+    pub fn take(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let key = String::from_utf8_lossy(key.unwrap_or_default());
+        if let Some(number) = key.strip_prefix(SET).and_then(|number| number.parse().ok()) {
+            match value.and_then(|value| open::<RuleSetRecord>(value).ok()) {
+                Some((record, _)) => _ = self.records.insert(number, record),
+                None => _ = self.records.remove(&number),
+            }
+        } else if let Some(partition) = key.strip_prefix(NEEDS).and_then(|partition| partition.parse::<i32>().ok()) {
+            let number = value.map(String::from_utf8_lossy).and_then(|number| number.parse::<u64>().ok());
+            self.needs.extend(number.map(|number| (partition, number)));
+        }
+    }
+
+    /// The set in force.
+    pub fn in_force(&self) -> Option<&RuleSetRecord> {
+        self.records.last_key_value().map(|(_, record)| record)
+    }
+
+    /// The sets whose folds are needed, the one in force last.
+    pub fn needed(&self, partitions: i32) -> Vec<&RuleSetRecord> {
+        let from = (0..partitions).map(|partition| self.needs.get(&partition).copied().unwrap_or(0)).min();
+        let last = self.records.keys().next_back().copied().unwrap_or(0);
+        self.records.range(from.unwrap_or(0).min(last)..).map(|(_, record)| record).collect()
+    }
+}
+
+/// Reads the rules topic to its end.
+pub(super) async fn read(job: &Job, edge: &mut impl Edge) -> Result<Sets, EdgeError> {
+    let mut sets = Sets::default();
+    let place = (job.config.topics.rules.clone(), 0);
+    edge.read(&place, super::from(0), &mut |message| sets.take(message.key, message.payload)).await?;
+    Ok(sets)
+}
+
+/// The note that a partials partition needs the folds of sets from this one on.
+pub(super) fn needs(topic: &str, partition: i32, number: u64) -> Outgoing {
+    Outgoing {
+        topic: topic.to_owned(),
+        partition: Some(0),
+        key: Some(format!("{NEEDS}{partition}").into_bytes()),
+        value: Some(number.to_string().into_bytes()),
+        headers: Vec::new(),
+    }
+}
+
+/// The record of a rule set for a partials partition.
+pub(super) fn for_partition(topic: &str, partition: i32, record: &RuleSetRecord) -> Result<Outgoing, Error> {
+    let value = Some(Record::RuleSet(record.clone()).encode()?);
+    Ok(Outgoing { topic: topic.to_owned(), partition: Some(partition), value, ..Outgoing::default() })
+}
+
+/// Appends a rule set where it is not in force, unless the one in force is newer. Answers whether it was appended.
+pub async fn announce(job: &Job, set: &RuleSet, provenance: &Provenance, edge: &mut impl Edge) -> Result<bool, Error> {
+    let topics = &job.config.topics;
     // Who is ready last is the only one who may write: two that find the same set in force don't both follow it.
     edge.ready().await?;
-    let last = last(job, edge).await?;
-    let newest_ms = provenance.newest_ms;
-    if let Some(last) = &last {
-        job.began_ms = last.began_ms;
-        job.number = last.number;
-        if last.hash == job.set.hash {
+    let sets = read(job, edge).await?;
+    let last = sets.in_force();
+    if let Some(last) = last {
+        if last.hash == set.hash {
             tracing::info!(hash = last.hash, number = last.number, "the rule set is in force");
-            return Ok(());
+            return Ok(false);
         }
-        if last.newest_ms > newest_ms {
+        if (last.newest_ms, &last.hash) > (provenance.newest_ms, &set.hash) {
             tracing::warn!(
                 hash = last.hash,
                 number = last.number,
                 "the rule set in force is newer than these files; going on with that one"
             );
-            let (set, problems) = RuleSet::compile(last.files(), last.settings);
-            if RuleSet::broken(&problems) {
-                return Err(Error::NewerRules(last.hash.clone()));
-            }
-            job.set = Arc::new(set);
-            return Ok(());
+            return Ok(false);
         }
     }
-    let number = last.as_ref().map_or(1, |last| last.number + 1);
+    let number = last.map_or(1, |last| last.number + 1);
     let began_ms = last.map_or_else(|| edge.now(), |last| last.began_ms);
-    job.began_ms = began_ms;
-    job.number = number;
-    let record = RuleSetRecord::new(
-        number,
-        &job.set.hash,
-        provenance.commit.clone(),
-        topics.partitions,
-        (began_ms, newest_ms),
-        job.set.settings,
-        &job.set.files,
-    );
-    let mut records = vec![Outgoing {
+    let times = (began_ms, provenance.newest_ms);
+    let commit = provenance.commit.clone();
+    let record = RuleSetRecord::new(number, &set.hash, commit, topics.partitions, times, set.settings, &set.files);
+    let of_rules = |key: String, value: Option<Vec<u8>>| Outgoing {
         topic: topics.rules.clone(),
         partition: Some(0),
-        key: Some(b"rules".to_vec()),
-        value: Some(crate::partial::envelope(&record, &[])),
+        key: Some(key.into_bytes()),
+        value,
         headers: Vec::new(),
-    }];
-    let encoded = Record::RuleSet(record.clone()).encode()?;
+    };
+    let mut records = vec![of_rules(format!("{SET}{number:020}"), Some(envelope(&record, &[])))];
+    // What nobody needs any more is cleared away.
+    let needed = sets.needed(topics.partitions).first().map_or(0, |record| record.number);
+    records.extend(sets.records.range(..needed).map(|(number, _)| of_rules(format!("{SET}{number:020}"), None)));
     for partition in 0..topics.partitions {
-        records.push(Outgoing {
-            topic: topics.partials.clone(),
-            partition: Some(partition),
-            value: Some(encoded.clone()),
-            ..Outgoing::default()
-        });
+        records.push(for_partition(&topics.partials, partition, &record)?);
     }
-    let mut audit =
-        serde_json::json!({"what": "rule_set", "number": number, "hash": record.hash, "rules": job.set.rules.len()});
-    audit["commit"] = serde_json::json!(record.commit);
-    records.push(Outgoing {
-        topic: topics.audit.clone(),
-        partition: Some(0),
-        value: Some(audit.to_string().into_bytes()),
-        ..Outgoing::default()
+    let said = serde_json::json!({
+        "what": "rule_set", "number": number, "hash": record.hash, "rules": set.rules.len(), "commit": record.commit,
+        "instance": job.instance,
     });
+    records.push(audit(job, &said));
     edge.publish(&records).await?;
-    tracing::info!(hash = record.hash, number, rules = job.set.rules.len(), "the rule set was written to the log");
+    tracing::info!(hash = record.hash, number, rules = set.rules.len(), "the rule set was written to the log");
+    Ok(true)
+}
+
+fn audit(job: &Job, said: &serde_json::Value) -> Outgoing {
+    Outgoing {
+        topic: job.config.topics.audit.clone(),
+        partition: Some(0),
+        value: Some(said.to_string().into_bytes()),
+        ..Outgoing::default()
+    }
+}
+
+/// Watches the rule files of this instance. A set that has changed is checked as a whole: one that is right is appended,
+/// one that is not changes nothing, and why is logged and published.
+pub async fn watch(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
+    let Some(interval) = job.config.rules.watch_interval else {
+        while !edge.ending() {
+            edge.pause(Duration::from_millis(50)).await;
+        }
+        return Ok(());
+    };
+    let mut next_ms = edge.now() + ms(interval);
+    while !edge.ending() {
+        edge.pause(Duration::from_millis(50)).await;
+        if edge.now() < next_ms {
+            continue;
+        }
+        next_ms = edge.now() + ms(interval);
+        let (files, provenance) = match edge.changed_files().await {
+            None => continue,
+            Some(Err(error)) => {
+                tracing::error!(error, "the rule files cannot be read; the rules in force stay");
+                continue;
+            }
+            Some(Ok(found)) => found,
+        };
+        if let Err(error) = consider(job, files, &provenance, edge).await {
+            // Somebody else may have been faster, or the broker is away: it is looked at again with the next change,
+            // and by whoever starts next.
+            tracing::warn!(%error, "changed rules could not be appended; trying again");
+            edge.look_again();
+        }
+    }
     Ok(())
+}
+
+async fn consider(job: &Job, files: Files, provenance: &Provenance, edge: &mut impl Edge) -> Result<(), Error> {
+    let (set, problems) = RuleSet::compile(files, job.settings);
+    let errors: Vec<String> = problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .map(|problem| format!("{}: {}", problem.source.path, problem.message))
+        .collect();
+    if errors.is_empty() {
+        let set = Arc::new(set);
+        job.sets.add(&set);
+        return announce(job, &set, provenance, edge).await.map(|_| ());
+    }
+    for error in &errors {
+        tracing::error!(error, "changed rules are refused as a whole; the rules in force stay");
+    }
+    let said = serde_json::json!({
+        "what": "rule_set_refused", "hash": set.hash, "commit": provenance.commit, "instance": job.instance,
+        "problems": errors.iter().take(PROBLEMS_MAX).collect::<Vec<_>>(), "more": errors.len().saturating_sub(PROBLEMS_MAX),
+    });
+    edge.ready().await?;
+    Ok(edge.publish(&[audit(job, &said)]).await?)
 }

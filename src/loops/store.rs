@@ -17,11 +17,6 @@ const COMMIT_AGAIN_MS: i64 = 1_000;
 /// The longest pause.
 const PAUSE_MS_MAX: i64 = 10_000;
 
-/// The topics that it reads.
-pub fn topics(job: &Job) -> Vec<String> {
-    vec![job.config.topics.readings.clone(), job.config.topics.alerts.clone()]
-}
-
 /// Runs until the process ends.
 pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
     let config = &job.config;
@@ -31,6 +26,7 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
         }
         return Ok(());
     }
+    edge.subscribe(&[config.topics.readings.clone(), config.topics.alerts.clone()])?;
     let mut stage = Stage::new(&config.topics.readings, ms(config.store.flush_interval), config.store.max_rows);
     let mut waiting: Option<Flush> = None;
     let mut try_at = 0;

@@ -1,21 +1,23 @@
 //! What the loops ask of the world, asked of Kafka, ClickHouse and the clock. Requests that fail are tried again for as
 //! long as brokers may be away.
 
-use std::{thread, time::Duration};
+use std::{collections::BTreeMap, thread, time::Duration};
 
 use rdkafka::{Message as _, TopicPartitionList};
 
 use super::{Context, clock, offsets};
 use crate::{
+    files::watch::Watched,
     fold::stage::Message,
     kafka::{
         self,
-        consumer::{GroupConsumer, Polled, parts, read},
+        consumer::{GroupConsumer, Polled, Tail, parts, read},
         transaction::Transactions,
     },
-    loops::{Described, Edge, EdgeError, Outgoing, Rebalance, TopicPartition},
+    loops::{Described, Edge, EdgeError, Outgoing, Rebalance, TopicPartition, rules::Provenance},
     panes::Millis,
     position::Range,
+    rules::Files,
     store::{clickhouse::ClickHouse, parquet::Folder, stage::Insert},
 };
 
@@ -35,6 +37,8 @@ pub(super) struct KafkaEdge<'a> {
     pub(super) consumer: GroupConsumer,
     pub(super) transactions: Transactions,
     pub(super) target: Target,
+    pub(super) tails: BTreeMap<TopicPartition, Tail>,
+    pub(super) watched: Watched,
 }
 
 impl From<kafka::Error> for EdgeError {
@@ -80,6 +84,11 @@ impl Edge for KafkaEdge<'_> {
 
     fn reading(&self) -> Vec<TopicPartition> {
         self.consumer.reading()
+    }
+
+    fn subscribe(&mut self, topics: &[String]) -> Result<(), EdgeError> {
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        Ok(self.consumer.subscribe(&topics)?)
     }
 
     async fn serve(&mut self, wait: Duration) -> Result<Vec<Rebalance>, EdgeError> {
@@ -155,6 +164,22 @@ impl Edge for KafkaEdge<'_> {
                 then(&parts(message));
             })
         })
+    }
+
+    async fn tail(&mut self, partition: &TopicPartition, then: &mut dyn FnMut(&Message<'_>)) -> Result<(), EdgeError> {
+        if !self.tails.contains_key(partition) {
+            self.tails.insert(partition.clone(), Tail::new(&self.context.client, partition)?);
+        }
+        let Some(tail) = self.tails.get(partition) else { return Ok(()) };
+        Ok(tail.take(&mut |message| then(&parts(message)))?)
+    }
+
+    async fn changed_files(&mut self) -> Option<Result<(Files, Provenance), String>> {
+        self.watched.changed(&self.context.job.config)
+    }
+
+    fn look_again(&mut self) {
+        self.watched.look_again();
     }
 
     async fn insert(&mut self, insert: &Insert) -> Result<(), String> {

@@ -7,12 +7,13 @@ pub mod clock;
 mod edge;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -20,11 +21,15 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use self::edge::{KafkaEdge, Target};
 use crate::{
     config::{Config, Stage, StoreKind},
+    files::watch::Watched,
     kafka::{self, consumer::GroupConsumer, transaction::Transactions},
     loops::{self, Job, rules::Provenance},
-    rules::RuleSet,
+    rules::{RuleSet, RuleSets},
     store::{clickhouse::ClickHouse, parquet::Folder},
 };
+
+/// How often a rule set is tried to be written at the start.
+const ANNOUNCE_TRIES: u32 = 20;
 
 /// Asks all stages to end.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +52,10 @@ impl Shutdown {
 pub struct Context {
     /// What its loops have.
     pub job: Job,
+    /// The rules it starts with.
+    pub set: Arc<RuleSet>,
+    /// Where they come from.
+    pub provenance: Provenance,
     /// Settings of every Kafka client.
     pub client: ClientConfig,
     /// Asked when the process is to end.
@@ -77,17 +86,18 @@ pub enum Error {
 pub fn run(context: &Context, stages: &BTreeSet<Stage>) -> Result<(), Error> {
     kafka::topics::connect(&context.client, context.job.config.kafka.connect_timeout)?;
     kafka::topics::check(&context.client, &context.job.config.topics)?;
-    let mut context = context.clone();
     if stages.contains(&Stage::Fold) {
-        announce(&mut context)?;
+        announce(context)?;
     }
     let first: Arc<Mutex<Option<Error>>> = Arc::default();
     let mut threads = Vec::new();
-    for stage in stages.iter().copied() {
+    let watches = stages.contains(&Stage::Fold).then_some(None);
+    for stage in stages.iter().copied().map(Some).chain(watches) {
         let (context, first) = (context.clone(), Arc::clone(&first));
-        let name = stage.as_str();
+        let name = stage.map_or("rules", Stage::as_str);
         let spawned = thread::Builder::new().name(name.into()).stack_size(16 << 20).spawn(move || {
-            if let Err(error) = work(&context, stage) {
+            let outcome = stage.map_or_else(|| watch(&context), |stage| work(&context, stage));
+            if let Err(error) = outcome {
                 tracing::error!(stage = name, %error, "stopped");
                 first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }
@@ -110,12 +120,6 @@ pub fn run(context: &Context, stages: &BTreeSet<Stage>) -> Result<(), Error> {
 fn work(context: &Context, stage: Stage) -> Result<(), Error> {
     let config = &context.job.config;
     let group = format!("{}.{}", config.kafka.group, stage.as_str());
-    let topics = match stage {
-        Stage::Fold => loops::fold::topics(&context.job.set).into_keys().collect(),
-        Stage::Judge => vec![config.topics.partials.clone()],
-        Stage::Store if config.store.kind == StoreKind::None => Vec::new(),
-        Stage::Store => loops::store::topics(&context.job),
-    };
     let target = match (stage, config.store.kind) {
         (Stage::Store, StoreKind::Parquet) => Target::Parquet(Folder::new(&config.store.path)?),
         (Stage::Store, StoreKind::Clickhouse) => {
@@ -124,7 +128,7 @@ fn work(context: &Context, stage: Stage) -> Result<(), Error> {
         }
         _ => Target::None,
     };
-    let mut edge = edge(context, &group, &topics, &format!("{group}.{}", context.job.instance))?;
+    let mut edge = edge(context, &group, &format!("{group}.{}", context.job.instance))?;
     edge.target = target;
     loops::run(async {
         match stage {
@@ -136,32 +140,49 @@ fn work(context: &Context, stage: Stage) -> Result<(), Error> {
     Ok(())
 }
 
-fn edge<'a>(context: &'a Context, group: &str, topics: &[String], writer: &str) -> Result<KafkaEdge<'a>, Error> {
+fn edge<'a>(context: &'a Context, group: &str, writer: &str) -> Result<KafkaEdge<'a>, Error> {
     let config = &context.job.config.kafka;
-    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     Ok(KafkaEdge {
         context,
-        consumer: GroupConsumer::join(&context.client, group, &topics, config.session_timeout)?,
+        consumer: GroupConsumer::join(&context.client, group, config.session_timeout)?,
         transactions: Transactions::new(&context.client, writer, config.transaction_timeout),
         target: Target::None,
+        tails: BTreeMap::new(),
+        watched: Watched::default(),
     })
 }
 
-/// Brings this instance's rules into the log, or takes those in force.
-fn announce(context: &mut Context) -> Result<(), Error> {
-    let config = Arc::clone(&context.job.config);
-    let provenance = Provenance {
-        newest_ms: crate::files::newest(&[&config.rules.path, &config.rules.reference, &config.tables.path]),
-        commit: crate::files::commit(&config.rules.path),
-    };
-    let mut job = context.job.clone();
-    // One name for all instances: of those who would write at the same time, the last one to be ready may.
-    let group = format!("{}.rules", config.kafka.group);
-    let mut edge = edge(context, &group, &[], &group)?;
-    loops::run(loops::rules::announce(&mut job, &provenance, &mut edge))?;
-    drop(edge);
-    context.job = job;
-    Ok(())
+/// The edge of whoever brings rules into the log. One name for all instances: of those who would write at the same time,
+/// the last one to be ready may.
+fn rules_edge(context: &Context) -> Result<KafkaEdge<'_>, Error> {
+    let group = format!("{}.rules", context.job.config.kafka.group);
+    edge(context, &group, &group)
+}
+
+/// Brings this instance's rules into the log, where those in force are not newer. Several instances may try at once: one
+/// that is fenced tries again.
+fn announce(context: &Context) -> Result<(), Error> {
+    let mut edge = rules_edge(context)?;
+    let mut tries = 0;
+    loop {
+        let announced = loops::run(loops::rules::announce(&context.job, &context.set, &context.provenance, &mut edge));
+        match announced {
+            Ok(_) => return Ok(()),
+            Err(error) if tries < ANNOUNCE_TRIES => {
+                tries += 1;
+                tracing::warn!(%error, "the rule set could not be written; trying again");
+                thread::sleep(Duration::from_millis(200) * tries);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Watches the rule files.
+fn watch(context: &Context) -> Result<(), Error> {
+    let mut edge = rules_edge(context)?;
+    edge.watched = Watched::in_use(&context.job.config);
+    Ok(loops::run(loops::rules::watch(&context.job, &mut edge))?)
 }
 
 /// Stages running in the background.
@@ -208,22 +229,16 @@ pub fn shutdown_on_signal(shutdown: &Shutdown) -> Result<(), Error> {
     thread::Builder::new().name("signals".into()).spawn(wait).map(|_| ()).map_err(Error::Runtime)
 }
 
-/// A context for the rules in `files`, which must be free of errors.
-pub fn context(config: Config, set: RuleSet, shutdown: Shutdown) -> Context {
+/// A context for a rule set, which must be free of errors, and where it comes from.
+pub fn context(config: Config, set: RuleSet, provenance: Provenance, shutdown: Shutdown) -> Context {
     let client = kafka::client(&config.kafka);
     // A random name is unique enough: it only has to differ from those of other instances.
     let instance =
         config.kafka.instance.clone().unwrap_or_else(|| format!("{:x}-{:x}", std::process::id(), clock::now()));
-    let job = Job {
-        config: Arc::new(config),
-        set: Arc::new(set),
-        number: 0,
-        accept_lost: false,
-        watcher: None,
-        began_ms: 0,
-        instance,
-    };
-    Context { job, client, shutdown }
+    let (settings, sets, set) = (set.settings, RuleSets::default(), Arc::new(set));
+    sets.add(&set);
+    let job = Job { config: Arc::new(config), sets, settings, accept_lost: false, watcher: None, instance };
+    Context { job, set, provenance, client, shutdown }
 }
 
 fn offsets(positions: &[(String, i32, i64)]) -> Result<TopicPartitionList, kafka::Error> {

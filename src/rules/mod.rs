@@ -28,7 +28,7 @@ mod tokens;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arrow::datatypes::SchemaRef;
@@ -166,6 +166,9 @@ pub struct Predicates {
     pub judge_when: Option<Arc<dyn PhysicalExpr>>,
 }
 
+/// How many compiled rule sets are kept.
+const RULE_SETS_MAX: usize = 32;
+
 /// A short hash of a text, in hexadecimal.
 pub fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
@@ -184,7 +187,9 @@ impl RuleSet {
         let folds = plan::share(rules.iter().flat_map(|rule| rule.all_folds()));
         let mut content = format!("{settings:?}");
         for source in files.rules.iter().chain(&files.tables).chain(&files.references).chain(&files.beside) {
-            content += &format!("\n{}\n{}", source.path, source.text);
+            // The same files are the same set wherever they are mounted.
+            let path: Vec<&str> = source.path.rsplit(['/', '\\']).take(2).collect();
+            content += &format!("\n{path:?}\n{}", source.text);
         }
         (Self { hash: hash(&content), files, settings, catalog, rules, folds }, problems)
     }
@@ -208,6 +213,44 @@ impl RuleSet {
     /// The rule of that name.
     pub fn rule(&self, name: &str) -> Option<&Arc<Rule>> {
         self.rules.iter().find(|rule| rule.header.name == name)
+    }
+}
+
+/// Compiled rule sets by hash: what runs in one process shares them.
+#[derive(Debug, Clone, Default)]
+pub struct RuleSets(Arc<Mutex<Vec<Arc<RuleSet>>>>);
+
+impl RuleSets {
+    /// Adds a set.
+    pub fn add(&self, set: &Arc<RuleSet>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.iter().all(|other| other.hash != set.hash) {
+            // Those that were in force long ago can be compiled again.
+            let needless = known.len().saturating_sub(RULE_SETS_MAX);
+            known.drain(..needless);
+            known.push(Arc::clone(set));
+        }
+    }
+
+    /// The set of that hash, compiled from files where it is not known. The error is the first problem.
+    pub fn get(
+        &self,
+        hash: &str,
+        files: impl FnOnce() -> Files,
+        settings: Settings,
+    ) -> std::result::Result<Arc<RuleSet>, String> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(set) = known.iter().find(|set| set.hash == hash) {
+            return Ok(Arc::clone(set));
+        }
+        drop(known);
+        let (set, problems) = RuleSet::compile(files(), settings);
+        if let Some(problem) = problems.iter().find(|problem| problem.severity == Severity::Error) {
+            return Err(format!("{}: {}", problem.source.path, problem.message));
+        }
+        let set = Arc::new(set);
+        self.add(&set);
+        Ok(set)
     }
 }
 

@@ -53,8 +53,13 @@ impl FoldSpec {
     pub fn fingerprint(&self) -> String {
         let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
         let filter = self.filter.as_ref().map(ToString::to_string);
-        // Readings of a rule whose columns change are another table.
-        let columns = self.table.rule.as_ref().map(|_| format!("{:?}", self.table.schema)).unwrap_or_default();
+        // Readings of a rule whose columns change are another table; of a topic, the columns that are read count.
+        let types =
+            |name: &String| format!("{name} {:?}", self.table.schema.field_with_name(name).map(|f| f.data_type()));
+        let columns = match &self.table.rule {
+            Some(_) => format!("{:?}", self.table.schema),
+            None => self.columns().iter().map(types).collect::<Vec<_>>().join(","),
+        };
         super::hash(&format!("{}{columns}|{filter:?}|{keys:?}|{:?}|{}", self.table.name, self.spread, self.pane_ms))
     }
 
@@ -618,17 +623,21 @@ fn reads_fold(plan: &LogicalPlan) -> bool {
 
 /// Folds that several rules share: the same table, filter, keys, spread and pane, with the union of the aggregates.
 pub fn share<'a>(uses: impl IntoIterator<Item = &'a FoldUse>) -> BTreeMap<String, FoldSpec> {
-    let mut shared: BTreeMap<String, FoldSpec> = BTreeMap::new();
-    for fold in uses {
-        let spec = shared
-            .entry(fold.ids.fold.clone())
-            .or_insert_with(|| FoldSpec { aggregates: Vec::new(), ..fold.spec.clone() });
-        for aggregate in &fold.spec.aggregates {
+    unite(uses.into_iter().map(|fold| (fold.ids.fold.as_str(), &fold.spec)))
+}
+
+/// Folds by fingerprint, each with the union of the aggregates.
+pub fn unite<'a>(folds: impl IntoIterator<Item = (&'a str, &'a FoldSpec)>) -> BTreeMap<String, FoldSpec> {
+    let mut united: BTreeMap<String, FoldSpec> = BTreeMap::new();
+    for (fingerprint, fold) in folds {
+        let spec =
+            united.entry(fingerprint.to_owned()).or_insert_with(|| FoldSpec { aggregates: Vec::new(), ..fold.clone() });
+        for aggregate in &fold.aggregates {
             if !spec.aggregates.iter().any(|known| aggregate_name(known) == aggregate_name(aggregate)) {
                 spec.aggregates.push(aggregate.clone());
             }
         }
         spec.aggregates.sort_by_key(aggregate_name);
     }
-    shared
+    united
 }

@@ -13,9 +13,10 @@ use std::{
 
 use tierwatch::{
     fold::stage::Message,
-    loops::{Described, Edge, EdgeError, Outgoing, Rebalance, TopicPartition},
+    loops::{Described, Edge, EdgeError, Outgoing, Rebalance, TopicPartition, rules::Provenance},
     planted::{self, Bug},
     position::Range,
+    rules::Files,
     store::stage::Insert,
 };
 
@@ -49,10 +50,20 @@ pub(crate) struct SimulatedEdge {
     pub(crate) skew: Rc<Cell<i64>>,
     group: String,
     topics: Vec<String>,
+    /// How far each tail was read.
+    tails: BTreeMap<Place, i64>,
     member: Option<u64>,
     queues: BTreeMap<Place, Queue>,
     writer: String,
     epoch: Option<u64>,
+    instance: String,
+    /// The version of the rule files that was looked at last.
+    pub(crate) seen: usize,
+}
+
+/// Where a version of the rule files comes from: a later one is newer.
+pub(crate) fn provenance(version: usize) -> Provenance {
+    Provenance { newest_ms: i64::try_from(version).unwrap_or(i64::MAX), commit: None }
 }
 
 /// Everybody else goes on.
@@ -77,19 +88,22 @@ impl SimulatedEdge {
         ending: &Rc<Cell<bool>>,
         skew: &Rc<Cell<i64>>,
         group: &str,
-        topics: &[String],
         writer: &str,
+        instance: &str,
     ) -> Self {
         Self {
             world: Rc::clone(world),
             ending: Rc::clone(ending),
             skew: Rc::clone(skew),
             group: group.to_owned(),
-            topics: topics.to_vec(),
+            topics: Vec::new(),
+            tails: BTreeMap::new(),
             member: None,
             queues: BTreeMap::new(),
             writer: writer.to_owned(),
             epoch: None,
+            instance: instance.to_owned(),
+            seen: 0,
         }
     }
 
@@ -185,6 +199,14 @@ impl Edge for SimulatedEdge {
 
     fn reading(&self) -> Vec<TopicPartition> {
         self.queues.keys().cloned().collect()
+    }
+
+    fn subscribe(&mut self, topics: &[String]) -> Result<(), EdgeError> {
+        self.topics = topics.to_vec();
+        if let Some(member) = self.member {
+            self.world.borrow_mut().kafka.subscribe(&self.group, member, topics);
+        }
+        Ok(())
     }
 
     async fn serve(&mut self, _wait: Duration) -> Result<Vec<Rebalance>, EdgeError> {
@@ -320,6 +342,29 @@ impl Edge for SimulatedEdge {
         let entries = self.world.borrow().kafka.fetch(partition, range.start, usize::MAX);
         entries.iter().filter(|entry| entry.offset < target).for_each(|entry| then(&message(entry)));
         Ok(())
+    }
+
+    async fn tail(&mut self, partition: &TopicPartition, then: &mut dyn FnMut(&Message<'_>)) -> Result<(), EdgeError> {
+        turn().await;
+        let next = self.tails.entry(partition.clone()).or_default();
+        let entries = self.world.borrow().kafka.fetch(partition, *next, usize::MAX);
+        entries.iter().for_each(|entry| then(&message(entry)));
+        *next = entries.last().map_or(*next, |entry| entry.offset + 1);
+        Ok(())
+    }
+
+    async fn changed_files(&mut self) -> Option<Result<(Files, Provenance), String>> {
+        turn().await;
+        let world = self.world.borrow();
+        let mounted = *world.mounted.get(&self.instance).unwrap_or(&0);
+        if std::mem::replace(&mut self.seen, mounted) == mounted {
+            return None;
+        }
+        Some(Ok((world.versions[mounted].files.clone(), provenance(mounted))))
+    }
+
+    fn look_again(&mut self) {
+        self.seen = usize::MAX;
     }
 
     async fn insert(&mut self, insert: &Insert) -> Result<(), String> {

@@ -367,6 +367,16 @@ impl Kafka {
         id
     }
 
+    pub(crate) fn subscribe(&mut self, group: &str, member: u64, topics: &[String]) {
+        if let Some(group) = self.groups.get_mut(group)
+            && let Some(member) = group.members.get_mut(&member)
+            && member.topics != topics
+        {
+            member.topics = topics.to_vec();
+            group.generation += 1;
+        }
+    }
+
     pub(crate) fn leave(&mut self, group: &str, member: u64) {
         if let Some(group) = self.groups.get_mut(group)
             && group.members.remove(&member).is_some()

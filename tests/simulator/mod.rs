@@ -25,11 +25,17 @@ use std::{
 
 use tierwatch::{
     config::{self, Config},
-    loops::{self, Job, rules::Provenance},
+    loops::{self, Job},
     rules::RuleSet,
 };
 
-use self::{edge::SimulatedEdge, kafka::Kafka, oracle::Case, random::Random, store::Store};
+use self::{
+    edge::{SimulatedEdge, provenance},
+    kafka::Kafka,
+    oracle::Case,
+    random::Random,
+    store::Store,
+};
 
 /// One in how many chances each fault happens; 0 for never.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +69,9 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) random: Random,
     pub(crate) faults: Faults,
+    /// Versions of the rule files, and which one each instance sees.
+    pub(crate) versions: Vec<Arc<RuleSet>>,
+    pub(crate) mounted: BTreeMap<String, usize>,
     happened: BTreeMap<&'static str, usize>,
 }
 
@@ -77,7 +86,7 @@ type Task = Pin<Box<dyn Future<Output = Result<(), loops::Error>>>>;
 /// One process: it begins by announcing its rules, and then runs its stages.
 struct Instance {
     name: String,
-    announcing: Option<Pin<Box<dyn Future<Output = Result<Job, loops::Error>>>>>,
+    announcing: Option<Pin<Box<dyn Future<Output = Result<(Job, usize), loops::Error>>>>>,
     tasks: Vec<Task>,
     ending: Rc<Cell<bool>>,
     skew: Rc<Cell<i64>>,
@@ -124,38 +133,42 @@ impl Simulation<'_> {
         let instance = &mut self.instances[at];
         instance.ending = Rc::default();
         instance.stalled_until = 0;
-        let mut job = Job {
+        let job = Job {
             config: Arc::clone(&self.config),
-            set: Arc::clone(&self.case.set),
-            number: 0,
+            sets: self.case.sets.clone(),
+            settings: oracle::SETTINGS,
             accept_lost: false,
             watcher: None,
             instance: instance.name.clone(),
-            began_ms: 0,
         };
+        let mounted = *world.borrow().mounted.get(&instance.name).unwrap_or(&0);
+        let set = Arc::clone(&world.borrow().versions[mounted]);
         let (ending, skew) = (Rc::clone(&instance.ending), Rc::clone(&instance.skew));
         instance.announcing = Some(Box::pin(async move {
-            let mut edge = SimulatedEdge::new(&world, &ending, &skew, "rules", &[], "rules");
-            loops::rules::announce(&mut job, &Provenance::default(), &mut edge).await?;
-            Ok(job)
+            let mut edge = SimulatedEdge::new(&world, &ending, &skew, "rules", "rules", &job.instance);
+            loops::rules::announce(&job, &set, &provenance(mounted), &mut edge).await?;
+            Ok((job, mounted))
         }));
     }
 
-    fn run_stages(&mut self, at: usize, job: Job) {
+    fn run_stages(&mut self, at: usize, job: Job, mounted: usize) {
         let instance = &mut self.instances[at];
-        let edge = |stage: &str, topics: &[String]| {
-            let writer = format!("{stage}.{}", job.instance);
-            SimulatedEdge::new(&self.world, &instance.ending, &instance.skew, stage, topics, &writer)
+        let edge = |stage: &str, writer: &str| {
+            SimulatedEdge::new(&self.world, &instance.ending, &instance.skew, stage, writer, &job.instance)
         };
-        let sources: Vec<String> = loops::fold::topics(&job.set).into_keys().collect();
-        let mut fold = edge("fold", &sources);
-        let mut judge = edge("judge", std::slice::from_ref(&job.config.topics.partials));
-        let mut store = edge("store", &loops::store::topics(&job));
-        let (of_fold, of_judge, of_store) = (job.clone(), job.clone(), job);
+        let writer = |stage: &str| format!("{stage}.{}", job.instance);
+        let mut fold = edge("fold", &writer("fold"));
+        let mut judge = edge("judge", &writer("judge"));
+        let mut store = edge("store", &writer("store"));
+        let mut watch = edge("rules", "rules");
+        watch.seen = mounted;
+        let jobs = [job.clone(), job.clone(), job.clone(), job];
+        let [of_fold, of_judge, of_store, of_watch] = jobs;
         instance.tasks = vec![
             Box::pin(async move { loops::fold::run(&of_fold, &mut fold).await }),
             Box::pin(async move { loops::judge::run(&of_judge, &mut judge).await }),
             Box::pin(async move { loops::store::run(&of_store, &mut store).await }),
+            Box::pin(async move { loops::rules::watch(&of_watch, &mut watch).await }),
         ];
     }
 
@@ -177,9 +190,9 @@ impl Simulation<'_> {
         if let Some(announcing) = &mut self.instances[at].announcing {
             match announcing.as_mut().poll(cx) {
                 Poll::Pending => {}
-                Poll::Ready(Ok(job)) => {
+                Poll::Ready(Ok((job, mounted))) => {
                     self.instances[at].announcing = None;
-                    self.run_stages(at, job);
+                    self.run_stages(at, job, mounted);
                 }
                 Poll::Ready(Err(_)) => {
                     self.world.borrow_mut().note("restart");
@@ -260,7 +273,9 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
     for topic in loops::fold::topics(&case.set).keys() {
         kafka.create(topic, oracle::SOURCE_PARTITIONS);
     }
-    let world = World { kafka, store: Store::default(), random, faults, happened: BTreeMap::new() };
+    let versions = vec![Arc::clone(&case.set)];
+    let (mounted, happened) = (BTreeMap::new(), BTreeMap::new());
+    let world = World { kafka, store: Store::default(), random, faults, versions, mounted, happened };
     let world = Rc::new(RefCell::new(world));
     let instances = (0..count).map(|at| Instance {
         name: format!("i{at}"),

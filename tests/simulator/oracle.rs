@@ -15,7 +15,7 @@ use tierwatch::{
     files,
     judge::output::{BreachEvent, Measure, Output},
     panes::last_end_until,
-    rules::{Files, RuleSet, Settings, diagnostics::Source},
+    rules::{Files, RuleSet, RuleSets, Settings, diagnostics::Source},
 };
 
 use super::{World, kafka::Place, random::Random};
@@ -80,7 +80,7 @@ fn compile(rules: Vec<Arc<Source>>, settings: Settings) -> Arc<RuleSet> {
 
 /// The rules that are played.
 pub(crate) fn rules() -> Arc<RuleSet> {
-    compile(sources(), Settings { idle_after_ms: Some(5_000) })
+    compile(sources(), SETTINGS)
 }
 
 /// What a simulation must come to.
@@ -90,9 +90,14 @@ pub(crate) struct Expected {
     pub(crate) breaches: BTreeMap<String, String>,
 }
 
+/// Settings of the rule sets that are played.
+pub(crate) const SETTINGS: Settings = Settings { idle_after_ms: Some(5_000) };
+
 /// What is played.
 pub(crate) struct Case {
     pub(crate) set: Arc<RuleSet>,
+    /// Compiled once for all seeds.
+    pub(crate) sets: RuleSets,
     replayed: Arc<RuleSet>,
     /// Windows that end until then are compared.
     pub(crate) until: i64,
@@ -101,7 +106,9 @@ pub(crate) struct Case {
 impl Case {
     pub(crate) fn new(set: Arc<RuleSet>) -> Self {
         let replayed = compile(set.files.rules.clone(), backtest::SETTINGS);
-        Self { set, replayed, until: last_end_until(START + SPAN_MS - 6_000, 5_000) }
+        let sets = RuleSets::default();
+        sets.add(&set);
+        Self { set, sets, replayed, until: last_end_until(START + SPAN_MS - 6_000, 5_000) }
     }
 
     /// Errors with which a process may end: whoever runs it starts it again.

@@ -1,0 +1,81 @@
+//! Notices that rule files have changed, by looking at them: that works on every file system and mount.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use super::{commit, newest, read};
+use crate::{config::Config, loops::rules::Provenance, rules::Files};
+
+/// Files as they were when they were looked at: path, length, and time of the last change.
+type Seen = Vec<(PathBuf, u64, Option<SystemTime>)>;
+
+/// Watches the files of rules, reference data and tables: a Git checkout behind a symbolic link that is set anew, a mounted
+/// ConfigMap, a plain folder that somebody edits.
+#[derive(Debug, Default)]
+pub struct Watched {
+    /// As they were when they were handed on.
+    known: Option<Seen>,
+    /// As they were when they were looked at last.
+    last: Option<Seen>,
+}
+
+impl Watched {
+    /// Notes the files as they are: they are in use.
+    pub fn in_use(config: &Config) -> Self {
+        let seen = Some(Self::look(config));
+        Self { known: seen.clone(), last: seen }
+    }
+
+    /// Takes the files for changed.
+    pub fn look_again(&mut self) {
+        self.known = None;
+    }
+
+    /// The files, where they have changed and were left alone for one look: whoever writes several is let finish.
+    pub fn changed(&mut self, config: &Config) -> Option<Result<(Files, Provenance), String>> {
+        let now = Some(Self::look(config));
+        let settled = self.last == now;
+        self.last.clone_from(&now);
+        if !settled || self.known == now {
+            return None;
+        }
+        self.known = now;
+        let rules = std::slice::from_ref(&config.rules.path);
+        let files = read(rules, &config.tables.path, &config.rules.reference).map_err(|error| error.to_string());
+        Some(files.map(|files| (files, provenance(config))))
+    }
+
+    fn look(config: &Config) -> Seen {
+        let mut seen = Vec::new();
+        for path in [&config.rules.path, &config.rules.reference, &config.tables.path] {
+            below(path, &mut seen);
+        }
+        seen.sort();
+        seen
+    }
+}
+
+/// What lies at or below a path, symbolic links followed.
+fn below(path: &Path, seen: &mut Seen) {
+    let Ok(found) = fs::metadata(path) else { return };
+    if found.is_dir() {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            if !entry.file_name().to_string_lossy().starts_with('.') {
+                below(&entry.path(), seen);
+            }
+        }
+    } else {
+        seen.push((path.to_owned(), found.len(), found.modified().ok()));
+    }
+}
+
+/// Where the rules of a configuration come from.
+pub fn provenance(config: &Config) -> Provenance {
+    Provenance {
+        newest_ms: newest(&[&config.rules.path, &config.rules.reference, &config.tables.path]),
+        commit: commit(&config.rules.path),
+    }
+}

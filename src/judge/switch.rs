@@ -1,0 +1,190 @@
+//! From one rule set to the next, without a blind spot: a rule whose windows are not whole yet under the new set goes on
+//! being judged by its version before, until they are. Series are known by the rule's name, so breaches outlive it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use datafusion::common::Result;
+
+use super::{
+    Active, Compiled, Judge, Mode,
+    breach::{self, Told},
+    output::{Notice, Output},
+    panes::PaneStore,
+    series::{Happened, Identity},
+    windows::Window,
+};
+use crate::{
+    fold::accumulate::FoldPlan,
+    panes::{Millis, first_end_after},
+    partial::RuleSetRecord,
+    rules::{Rule, RuleSet, plan::share},
+};
+
+/// A version of a rule that goes on judging while its next one warms up.
+#[derive(Debug, Clone)]
+pub(super) struct Older {
+    /// The set that it comes from.
+    pub(super) record: Arc<RuleSetRecord>,
+    /// The same, compiled.
+    pub(super) set: Arc<RuleSet>,
+    /// The rule.
+    pub(super) rule: Arc<Rule>,
+}
+
+impl Judge {
+    /// Puts a rule set in force. Rules keep their series by name; folds keep their panes by fingerprint.
+    pub(super) fn switch(
+        &mut self,
+        record: &RuleSetRecord,
+        mode: Mode,
+        compiled: &mut Compiled,
+        out: &mut Vec<Output>,
+    ) -> Result<()> {
+        if let Some(active) = self.rules.as_mut().filter(|active| active.record.hash == record.hash) {
+            if active.record.number < record.number {
+                active.record = Arc::new(record.clone());
+            }
+            return Ok(());
+        }
+        if self.rules.as_ref().is_some_and(|active| active.record.number > record.number) {
+            // Appended late, by somebody who did not know of the one in force.
+            return Ok(());
+        }
+        let active = match compiled.get(record) {
+            Ok(active) => active,
+            Err(reason) => {
+                out.push(Output::Notice(Notice::RuleSetRefused { reason }));
+                return Ok(());
+            }
+        };
+        out.push(Output::Notice(Notice::RuleSet { hash: record.hash.clone(), rules: active.set.rules.len() }));
+        let Some(before) = self.rules.replace(active.clone()) else { return self.replan() };
+        for rule in &before.set.rules {
+            let name = &rule.header.name;
+            let judging = self.older.remove(name);
+            let judging = judging.unwrap_or_else(|| Older {
+                record: Arc::clone(&before.record),
+                set: Arc::clone(&before.set),
+                rule: Arc::clone(rule),
+            });
+            match active.set.rule(name) {
+                None => self.remove(&judging.rule, mode, out),
+                Some(new) if new.version == judging.rule.version => {}
+                Some(_) => _ = self.older.insert(name.clone(), judging),
+            }
+        }
+        self.replan()?;
+        for rule in &active.set.rules {
+            let waits = self.older.get(&rule.header.name).is_some_and(|older| {
+                // What reads readings is not folded by FOLD, and what moves to another partition cannot wait there.
+                rule.reads.is_empty() && older.rule.reads.is_empty() && rule.spread == older.rule.spread
+            });
+            if !waits {
+                self.take_over(rule, mode, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The version of a rule that judges now.
+    pub(super) fn judging(&self, rule: &Arc<Rule>) -> Arc<Rule> {
+        Arc::clone(self.older.get(&rule.header.name).map_or(rule, |older| &older.rule))
+    }
+
+    /// Every version of every rule that needs panes: those that judge, and those that warm up.
+    pub(super) fn versions<'a>(&'a self, active: &'a Active) -> impl Iterator<Item = &'a Arc<Rule>> {
+        active.set.rules.iter().chain(self.older.values().map(|older| &older.rule))
+    }
+
+    /// The number of the oldest rule set whose folds are still needed here.
+    pub fn needs_rules_from(&self) -> u64 {
+        let older = self.older.values().map(|older| older.record.number);
+        older.chain(self.rules.iter().map(|active| active.record.number)).min().unwrap_or(0)
+    }
+
+    /// The rule sets whose folds are needed here, with their numbers, the one in force last.
+    pub fn sets(&self) -> Vec<(Arc<RuleSet>, u64)> {
+        let older = self.older.values().map(|older| (older.record.number, Arc::clone(&older.set)));
+        let in_force = self.rules.iter().map(|active| (active.record.number, Arc::clone(&active.set)));
+        let sets: BTreeMap<u64, Arc<RuleSet>> = older.chain(in_force).collect();
+        sets.into_iter().map(|(number, set)| (set, number)).collect()
+    }
+
+    /// Where the new version of a rule has a whole window at `end`, the window that its older one would judge next, it
+    /// takes over. Answers whether it did.
+    pub(super) fn ripen(&mut self, rule: &Arc<Rule>, end: Millis, mode: Mode, out: &mut Vec<Output>) -> Result<bool> {
+        let Some(older) = self.older.get(&rule.header.name) else { return Ok(false) };
+        let next = first_end_after(end - older.rule.slide_ms, rule.slide_ms);
+        let fenced = self.states.get(&rule.header.name).is_some_and(|state| state.fenced.is_some());
+        let ripe = fenced || self.whole(rule, next);
+        if ripe {
+            self.take_over(rule, mode, out)?;
+        }
+        Ok(ripe)
+    }
+
+    /// The version in force judges from now on.
+    fn take_over(&mut self, new: &Arc<Rule>, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
+        let Some(Older { rule, .. }) = self.older.remove(&new.header.name) else { return Ok(()) };
+        if let Some(state) = self.states.get_mut(&rule.header.name) {
+            if let (Some(reason), Mode::Live) = (state.fenced.take(), mode) {
+                let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
+                out.push(breach::fenced(&rule, self.partition, end, &reason, Happened::Resolved));
+            }
+            if new.output.schema != rule.output.schema {
+                // What is recorded of the one cannot be read as of the other.
+                state.histories.clear();
+                state.whole_from = None;
+            }
+            for history in state.histories.values_mut() {
+                history.retain(&new.history);
+            }
+            // Another slide has other window ends.
+            state.next_end = state.next_end.map(|end| first_end_after(end - rule.slide_ms, new.slide_ms));
+        }
+        self.replan()
+    }
+
+    fn remove(&mut self, rule: &Arc<Rule>, mode: Mode, out: &mut Vec<Output>) {
+        let Some(mut state) = self.states.remove(&rule.header.name) else { return };
+        let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
+        for (name, series) in &mut state.series {
+            let who = Identity { rule: &rule.header.name, series: name };
+            if let (Some(change), Mode::Live) = (series.gone(who, &rule.header, end, "rule_removed"), mode) {
+                let nothing = BTreeMap::new();
+                let window = Window { rule, end, whole: false, partition: (self.partition, 1), stores: &nothing };
+                out.extend(Told::new(&window).event(who, None, &change));
+            }
+            if mode == Mode::Live {
+                self.changed.insert((rule.header.name.clone(), Arc::clone(name)));
+            }
+        }
+    }
+
+    /// Panes for the folds of every version that is needed, with the union of what they ask for.
+    pub(super) fn replan(&mut self) -> Result<()> {
+        let Some(active) = self.rules.clone() else { return Ok(()) };
+        let mut plans = active.plans.clone();
+        if !self.older.is_empty() {
+            let uses: Vec<_> = self.versions(&active).flat_map(|rule| rule.all_folds()).collect();
+            for (fingerprint, spec) in share(uses) {
+                if plans.get(&fingerprint).is_none_or(|plan| plan.aggregates.len() < spec.aggregates.len()) {
+                    plans.insert(fingerprint, Arc::new(FoldPlan::new(&spec, &spec.table.schema)?));
+                }
+            }
+        }
+        self.panes.retain(|fold, _| plans.contains_key(fold));
+        self.fed_from.retain(|fold, _| plans.contains_key(fold));
+        for (fingerprint, plan) in &plans {
+            match self.panes.get_mut(fingerprint) {
+                // A rule more, or one less, does not disturb the others.
+                Some(store) => store.replan(plan)?,
+                None => {
+                    self.panes.insert(fingerprint.clone(), PaneStore::new(Arc::clone(plan)));
+                    self.chain.forget_fold(fingerprint);
+                }
+            }
+        }
+        Ok(())
+    }
+}
