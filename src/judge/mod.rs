@@ -79,6 +79,8 @@ pub struct Judge {
     remembered: Vec<Remembered>,
     /// The number of a rule set that sections speak of and that is not in this log.
     missed_rules: u64,
+    /// The number of the first rule set in this log.
+    first_rules: u64,
     /// The first window end of the readings that each fold over readings was given.
     fed_from: BTreeMap<String, Millis>,
 }
@@ -166,6 +168,7 @@ impl Judge {
             changed: BTreeSet::new(),
             remembered: Vec::new(),
             missed_rules: 0,
+            first_rules: 0,
             fed_from: BTreeMap::new(),
         }
     }
@@ -188,8 +191,9 @@ impl Judge {
     fn sections(&mut self, sections: Sections, append_ms: Millis, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
         let Sections { mut computed, sections, partials, rules, .. } = sections;
         let in_force = self.rules.as_ref().map_or(0, |active| active.record.number);
-        if rules > in_force {
-            // Folded by rules that are not in this log. They will be appended, and then this is folded again.
+        if rules > in_force || (rules > 0 && rules < self.first_rules) {
+            // Folded by rules that are not in this log, or were only followed here: the first will be appended, and then
+            // this is folded again.
             self.missed_rules = rules;
             for section in &sections {
                 self.chain.heard(section);

@@ -25,6 +25,8 @@ struct Header {
     /// Older sets, and the rules that are still judged by them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     older: Vec<(RuleSetRecord, Vec<String>)>,
+    #[serde(default)]
+    first_rules: u64,
     chain: Chain,
     states: BTreeMap<String, RuleHeader>,
     panes: Vec<PaneHeader>,
@@ -97,6 +99,7 @@ impl Judge {
             partition: self.partition,
             rules: self.rules.as_ref().map(|active| active.record.as_ref().clone()),
             older: older.into_values().collect(),
+            first_rules: self.first_rules,
             chain: self.chain.clone(),
             states: states.collect(),
             panes,
@@ -113,6 +116,7 @@ impl Judge {
         let mut judge = Self::new(header.partition);
         judge.chain = header.chain;
         judge.rules = rules;
+        judge.first_rules = header.first_rules;
         for (record, names) in header.older {
             let set = compiled.get(&record).map_err(SnapshotError::Rules)?;
             for rule in names.iter().filter_map(|name| set.set.rule(name)) {

@@ -58,7 +58,10 @@ impl Judge {
             }
         };
         out.push(Output::Notice(Notice::RuleSet { hash: record.hash.clone(), rules: active.set.rules.len() }));
-        let Some(before) = self.rules.replace(active.clone()) else { return self.replan() };
+        let Some(before) = self.rules.replace(active.clone()) else {
+            self.first_rules = record.number;
+            return self.replan();
+        };
         for rule in &before.set.rules {
             let name = &rule.header.name;
             let judging = self.older.remove(name);

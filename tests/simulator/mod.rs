@@ -56,12 +56,14 @@ pub(crate) struct Faults {
     pub(crate) end: usize,
     /// An instance whose clock jumps.
     pub(crate) clock: usize,
+    /// An instance that sees other rule files.
+    pub(crate) rules: usize,
     /// The most records of one fetch.
     pub(crate) batch_max: usize,
 }
 
 const NONE: Faults =
-    Faults { torn: 0, late: 0, unknown: 0, insert: 0, kill: 0, stall: 0, end: 0, clock: 0, batch_max: 1_000 };
+    Faults { torn: 0, late: 0, unknown: 0, insert: 0, kill: 0, stall: 0, end: 0, clock: 0, rules: 0, batch_max: 1_000 };
 
 /// Everything that is not an instance.
 pub(crate) struct World {
@@ -122,6 +124,7 @@ pub(crate) fn config(partitions: i32) -> Arc<Config> {
         set("fold.interval", "500ms"),
         set("judge.snapshot_interval", "7s"),
         set("store.flush_interval", "1s"),
+        set("rules.watch_interval", "1s"),
     ];
     let sources = config::Sources { file: None, environment: Vec::new(), flags };
     Arc::new(config::load(&sources).unwrap_or_else(|problems| panic!("{problems}")))
@@ -273,7 +276,7 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
     for topic in loops::fold::topics(&case.set).keys() {
         kafka.create(topic, oracle::SOURCE_PARTITIONS);
     }
-    let versions = vec![Arc::clone(&case.set)];
+    let versions = case.versions.clone();
     let (mounted, happened) = (BTreeMap::new(), BTreeMap::new());
     let world = World { kafka, store: Store::default(), random, faults, versions, mounted, happened };
     let world = Rc::new(RefCell::new(world));
@@ -304,6 +307,7 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
                 world.kafka.produce(&event.place, event.payload.as_bytes());
                 next += 1;
             }
+            change_rules(world, count);
             if now >= calm_at {
                 world.faults = Faults { batch_max: faults.batch_max, ..NONE };
             }
@@ -335,6 +339,19 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
             return Err(format!("stuck at {now} ms, closed until {closed} of {until}, {wrong}, {:?}", world.happened));
         }
     }
+}
+
+/// Somebody mends the rules, or an instance comes to see what was mended: not all at once, and not in order.
+fn change_rules(world: &mut World, instances: usize) {
+    if !world.random.once_in(world.faults.rules) {
+        return;
+    }
+    let latest = world.mounted.values().copied().max().unwrap_or(0);
+    let newer = (latest + 1).min(world.versions.len() - 1);
+    let version = if world.random.once_in(2) { newer } else { world.random.below(latest + 1) };
+    let instance = format!("i{}", world.random.below(instances));
+    world.note("change of rules");
+    world.mounted.insert(instance, version);
 }
 
 fn environment(name: &str) -> Option<u64> {
@@ -402,6 +419,7 @@ const STORM: Faults = Faults {
     stall: 2_000,
     end: 6_000,
     clock: 6_000,
+    rules: 0,
     batch_max: 50,
 };
 
@@ -418,7 +436,8 @@ fn seeds() {
         let faults = match seed % 10 {
             0 => NONE,
             1..5 => STORM,
-            _ => Faults { torn: 40, ..STORM },
+            5..7 => Faults { rules: 40, ..STORM },
+            _ => Faults { torn: 40, rules: 60, ..STORM },
         };
         play(&case, faults, seed)
     };

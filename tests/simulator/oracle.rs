@@ -45,10 +45,13 @@ fn rule(name: &str, header: &str, sql: &str) -> Arc<Source> {
     Arc::new(Source { path: format!("{name}.sql"), text })
 }
 
-/// A rule by key with `for`, one over two windows, one in a single partition.
-fn sources() -> Vec<Arc<Source>> {
+/// A rule by key with `for`, one by two keys, one in a single partition. The versions differ in their folds and limits,
+/// and in a rule more, but not in what the first three say.
+fn sources(version: usize) -> Vec<Arc<Source>> {
+    let filter = ["", "WHERE duration_ms >= 0", "", "WHERE status_code > 0"][version % 4];
+    let never = 100_000 + version;
     let window = "hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '10 seconds')";
-    vec![
+    let mut rules = vec![
         rule(
             "failures",
             "levels: {warning: value > 0.2, critical: value > 0.6}\nfor: {warning: 5s, critical: 5s}\nkeep_firing_for: 5s\nno_data: {after: 10s, forget: 40s}",
@@ -60,15 +63,23 @@ fn sources() -> Vec<Arc<Source>> {
             "slow",
             "levels: {warning: value > 60}\nfor: 0s",
             &format!(
-                "SELECT service, route, max(duration_ms) AS value, sum(duration_ms) AS total FROM {window} GROUP BY service, route"
+                "SELECT service, route, max(duration_ms) AS value, sum(duration_ms) AS total FROM {window} {filter} GROUP BY service, route"
             ),
         ),
         rule(
             "all",
-            "levels: {warning: value > 100000}",
+            &format!("levels: {{warning: value > {never}}}"),
             &format!("SELECT count(*) AS value, avg(duration_ms) AS ms FROM {window}"),
         ),
-    ]
+    ];
+    if version >= 2 {
+        rules.push(rule(
+            "more",
+            "levels: {warning: value > 3}\nfor: 0s",
+            &format!("SELECT route, count(*) AS value FROM {window} GROUP BY route"),
+        ));
+    }
+    rules
 }
 
 fn compile(rules: Vec<Arc<Source>>, settings: Settings) -> Arc<RuleSet> {
@@ -80,7 +91,7 @@ fn compile(rules: Vec<Arc<Source>>, settings: Settings) -> Arc<RuleSet> {
 
 /// The rules that are played.
 pub(crate) fn rules() -> Arc<RuleSet> {
-    compile(sources(), SETTINGS)
+    compile(sources(0), SETTINGS)
 }
 
 /// What a simulation must come to.
@@ -93,9 +104,14 @@ pub(crate) struct Expected {
 /// Settings of the rule sets that are played.
 pub(crate) const SETTINGS: Settings = Settings { idle_after_ms: Some(5_000) };
 
+/// How many versions of the rule files there are.
+const VERSIONS: usize = 6;
+
 /// What is played.
 pub(crate) struct Case {
     pub(crate) set: Arc<RuleSet>,
+    /// The versions that its files go through.
+    pub(crate) versions: Vec<Arc<RuleSet>>,
     /// Compiled once for all seeds.
     pub(crate) sets: RuleSets,
     replayed: Arc<RuleSet>,
@@ -107,8 +123,10 @@ impl Case {
     pub(crate) fn new(set: Arc<RuleSet>) -> Self {
         let replayed = compile(set.files.rules.clone(), backtest::SETTINGS);
         let sets = RuleSets::default();
-        sets.add(&set);
-        Self { set, sets, replayed, until: last_end_until(START + SPAN_MS - 6_000, 5_000) }
+        let mut versions = vec![Arc::clone(&set)];
+        versions.extend((1..VERSIONS).map(|version| compile(sources(version), SETTINGS)));
+        versions.iter().for_each(|set| sets.add(set));
+        Self { set, versions, sets, replayed, until: last_end_until(START + SPAN_MS - 6_000, 5_000) }
     }
 
     /// Errors with which a process may end: whoever runs it starts it again.
@@ -220,7 +238,10 @@ impl Case {
         torn: bool,
     ) -> Result<(), String> {
         let Expected { readings: expected, breaches } = expected;
-        let stored: BTreeSet<Line> = world.store.readings(self.until).cloned().collect();
+        // A rule that comes later has no say in what the others come to.
+        let of_first =
+            |line: &&Line| self.set.rules.iter().any(|rule| line.starts_with(&format!("{} ", rule.header.name)));
+        let stored: BTreeSet<Line> = world.store.readings(self.until).filter(of_first).cloned().collect();
         same("readings", expected, &stored)?;
 
         let mut told_once = BTreeMap::new();
@@ -272,7 +293,7 @@ fn told(event: &BreachEvent, until: i64) -> Option<(String, String)> {
     let series = serde_json::to_string(&event.series).unwrap_or_default();
     let text =
         format!("{} {} {series} {} {} {}", event.window_end, event.rule, event.happened.name(), event.id, event.since);
-    (end <= until).then_some((event.id.clone(), text))
+    (end <= until && event.rule != "more").then_some((event.id.clone(), text))
 }
 
 fn same(what: &str, expected: &BTreeSet<String>, found: &BTreeSet<String>) -> Result<(), String> {
