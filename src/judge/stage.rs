@@ -140,6 +140,11 @@ impl Stage {
         }
     }
 
+    /// The same loop, with rule sets that were compiled before.
+    pub fn knowing(self, compiled: Compiled) -> Self {
+        Self { compiled, ..self }
+    }
+
     /// A partition is ours; `recorded` is what its state topic holds and `start` where its log begins. Answers with
     /// the position to read from, and how many records before it the log no longer has.
     pub fn begin(
