@@ -10,7 +10,7 @@ use super::{
     snapshot::{PROGRESS, Progress, READINGS, SNAPSHOT, SnapshotError, parse_series_key, readings_key, series_key},
 };
 use crate::{
-    panes::Millis,
+    panes::{Millis, is_time},
     partial::{FormatError, Record, envelope, ipc},
 };
 
@@ -66,7 +66,15 @@ impl Recorded {
         let damaged = |error: serde_json::Error| FormatError::Damaged(error.to_string());
         match key {
             SNAPSHOT => self.snapshot = value.map(<[u8]>::to_vec),
-            PROGRESS => self.progress = value.map(serde_json::from_slice).transpose().map_err(damaged)?,
+            PROGRESS => {
+                self.progress = value.map(serde_json::from_slice).transpose().map_err(damaged)?;
+                let sound = |progress: &Progress| {
+                    progress.position >= 0 && progress.next_ends.values().all(|end| is_time(*end))
+                };
+                if !self.progress.as_ref().is_none_or(sound) {
+                    return Err(FormatError::Damaged("a position or a time is none".into()));
+                }
+            }
             _ if key.starts_with(READINGS) => match value {
                 Some(bytes) => _ = self.readings.insert(key.to_owned(), Remembered::decode(bytes)?),
                 None => _ = self.readings.remove(key),
@@ -275,7 +283,7 @@ impl Assigned {
             match output {
                 Output::Reading(reading) => readings.push(reading),
                 Output::Breach(event) => {
-                    self.progress.alerts += 1;
+                    self.progress.alerts = self.progress.alerts.saturating_add(1);
                     transaction.alerts.push(Alert { partition, ordinal: self.progress.alerts, event: *event });
                 }
                 Output::Notice(notice) => transaction.notices.push(notice),
@@ -289,7 +297,7 @@ impl Assigned {
             for (block, progress) in
                 blocks.into_iter().map(|block| (block, BTreeMap::new())).chain([(last, progress.clone())])
             {
-                self.progress.readings += 1;
+                self.progress.readings = self.progress.readings.saturating_add(1);
                 let header = ReadingsHeader { partition, ordinal: self.progress.readings, progress };
                 let rows: Vec<&Reading> = block.iter().map(AsRef::as_ref).collect();
                 transaction.readings.push((partition, envelope(&header, &[ipc(&readings_batch(&rows, partition)?)?])));
