@@ -14,6 +14,7 @@ mod bad_input;
 mod bed;
 mod check;
 mod end_to_end;
+mod fuzz_regressions;
 mod incidents;
 mod oracle;
 mod outages;

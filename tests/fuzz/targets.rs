@@ -130,7 +130,9 @@ fn input_of(record: &[u8]) -> Vec<u8> {
 
 fn tables() -> &'static Vec<Arc<tierwatch::rules::catalog::Table>> {
     static TABLES: OnceLock<Vec<Arc<tierwatch::rules::catalog::Table>>> = OnceLock::new();
-    TABLES.get_or_init(|| RuleSet::compile(base().clone(), backtest::SETTINGS).0.catalog.tables.values().cloned().collect())
+    TABLES.get_or_init(|| {
+        RuleSet::compile(base().clone(), backtest::SETTINGS).0.catalog.tables.values().cloned().collect()
+    })
 }
 
 fn decoder(input: &[u8]) {
@@ -163,7 +165,9 @@ fn decoder_seeds() -> Vec<(String, Vec<u8>)> {
             }
         }
         // Every column that the schema names, as a time, a number and a text.
-        for (kind, value) in [("time", "\"2026-01-05T00:00:10.5+01:00\""), ("number", "-12.5e1"), ("text", "\"a\\u00e9\"")] {
+        for (kind, value) in
+            [("time", "\"2026-01-05T00:00:10.5+01:00\""), ("number", "-12.5e1"), ("text", "\"a\\u00e9\"")]
+        {
             let column = |name: &String| format!("\"{name}\":{value}");
             let names = table.columns.iter().map(|one| &one.name).filter(|name| **name != table.event_time);
             let columns: Vec<String> = names.map(column).collect();
@@ -235,8 +239,13 @@ const FUZZED: &str = "/*\nname: fuzzed\ntier: data\nlevels: {warning: value > 3,
 fn rule_test_seeds() -> Vec<(String, Vec<u8>)> {
     let own = "rule: fuzzed\nstart: 2026-01-05T10:00:00Z\ndefaults:\n  requests: {service: checkout, route: /, method: GET, status_code: 200, duration_ms: 12.5}\nreferences:\n  services: [{service: checkout}]\ntests:\n  - name: one\n    events:\n      requests:\n        - {at: [0s, 15s], repeat: 5}\n        - {every: 10s, from: 5s, until: 1m, duration_ms: {first: 1, step: 2}, late: 3s}\n        - {at: 1m, status_code: [200, 500], service: \"s{n}\", repeat: 3}\n    end: 2m\n    readings:\n      - {at: 20s, service: checkout, value: 10, level: critical, state: healthy}\n    breaches:\n      - {at: 30s, type: opened}\n    rejected: 0\n  - name: csv\n    events: {requests: rows.csv}\n    readings: rows.csv\n";
     let mut seeds = vec![("own".to_owned(), own.as_bytes().to_vec())];
-    for (name, text) in texts("tests/rules", ".test.yaml").into_iter().filter(|(_, text)| text.contains("requests:")).take(12) {
-        let text = format!("rule: fuzzed\n{}", text.lines().filter(|line| !line.starts_with("rule:")).collect::<Vec<_>>().join("\n"));
+    for (name, text) in
+        texts("tests/rules", ".test.yaml").into_iter().filter(|(_, text)| text.contains("requests:")).take(12)
+    {
+        let text = format!(
+            "rule: fuzzed\n{}",
+            text.lines().filter(|line| !line.starts_with("rule:")).collect::<Vec<_>>().join("\n")
+        );
         seeds.push((name, text.into_bytes()));
     }
     seeds
@@ -341,7 +350,8 @@ fn world() -> &'static World {
 fn sections(set: &Arc<RuleSet>) -> Vec<Vec<u8>> {
     let source = Source { table: "requests".into(), partition: 0 };
     let mut fold = Fold::new(set, ANY, 1, 100).expect("a fold");
-    fold.begin(&source, Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1 }, 0).expect("begun");
+    fold.begin(&source, Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1 }, 0)
+        .expect("begun");
     let mut records = Vec::new();
     let lines = requests(60);
     for (at, lines) in (0..).zip(lines.chunks(10)) {
@@ -372,7 +382,8 @@ fn is_near(record: &Record) -> bool {
     let Record::Sections(sections) = record else { return true };
     let times = sections.sections.iter().flat_map(|one| one.latest_ms.iter().chain(&one.end_at_ms));
     let panes = sections.partials.iter().flat_map(|one| {
-        let panes = one.batch.columns().get(1).and_then(|column| column.as_any().downcast_ref::<arrow::array::Int64Array>());
+        let panes =
+            one.batch.columns().get(1).and_then(|column| column.as_any().downcast_ref::<arrow::array::Int64Array>());
         panes.map(|panes| panes.values().to_vec()).unwrap_or_default()
     });
     times.copied().chain(panes).all(|at| near(&at))
@@ -426,13 +437,18 @@ fn partials_seeds() -> Vec<(String, Vec<u8>)> {
 
 // State records: a byte for the kind, then the value.
 
-const KINDS: [&str; 4] =
-    ["snapshot", "progress", "series\u{1f}failures\u{1f}{\"service\":\"checkout\"}", "readings\u{1f}00000000000000000004\u{1f}00000"];
+const KINDS: [&str; 4] = [
+    "snapshot",
+    "progress",
+    "series\u{1f}failures\u{1f}{\"service\":\"checkout\"}",
+    "readings\u{1f}00000000000000000004\u{1f}00000",
+];
 
 fn state(input: &[u8]) {
     let Some((kind, value)) = input.split_first() else { return };
     let key = KINDS[usize::from(*kind) % KINDS.len()];
-    let value = if key.starts_with("snapshot") || key.starts_with("readings") { record_of(value) } else { value.to_vec() };
+    let value =
+        if key.starts_with("snapshot") || key.starts_with("readings") { record_of(value) } else { value.to_vec() };
     let world = world();
     // Over the good records that were written first.
     let mut recorded = Recorded::default();
@@ -527,7 +543,12 @@ fn configuration(input: &[u8]) {
 
 fn configuration_seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = vec![("defaults".to_owned(), config::DEFAULTS.as_bytes().to_vec())];
-    seeds.extend(texts("compose", ".toml").into_iter().chain(texts("deploy", ".toml")).map(|(name, text)| (name, text.into_bytes())));
+    seeds.extend(
+        texts("compose", ".toml")
+            .into_iter()
+            .chain(texts("deploy", ".toml"))
+            .map(|(name, text)| (name, text.into_bytes())),
+    );
     let mut section = String::new();
     for (number, line) in config::DEFAULTS.lines().map(|line| line.trim_start_matches("# ")).enumerate() {
         if line.starts_with('[') {
@@ -545,10 +566,32 @@ fn configuration_seeds() -> Vec<(String, Vec<u8>)> {
 /// Words that mutations put in.
 pub fn words() -> BTreeSet<String> {
     let mut words: BTreeSet<String> = BTreeSet::new();
-    for (_, text) in texts("sql/rules", ".sql").into_iter().chain(texts("tests/rules", ".test.yaml")).chain(texts("tests/rules", ".sql")) {
+    for (_, text) in texts("sql/rules", ".sql")
+        .into_iter()
+        .chain(texts("tests/rules", ".test.yaml"))
+        .chain(texts("tests/rules", ".sql"))
+    {
         let inside = |c: char| c.is_alphanumeric() || c == '_' || c == '\'';
-        words.extend(text.split(|c| !inside(c)).filter(|word| (2..=24).contains(&word.len()) && word.is_ascii()).map(str::to_owned));
+        words.extend(
+            text.split(|c| !inside(c))
+                .filter(|word| (2..=24).contains(&word.len()) && word.is_ascii())
+                .map(str::to_owned),
+        );
     }
-    words.extend(["/*", "*/", "\\u0000", "1e999", "-9223372036854775808", "9223372036854775807", "null", "${{", "{{ value }}", "'''"].map(str::to_owned));
+    words.extend(
+        [
+            "/*",
+            "*/",
+            "\\u0000",
+            "1e999",
+            "-9223372036854775808",
+            "9223372036854775807",
+            "null",
+            "${{",
+            "{{ value }}",
+            "'''",
+        ]
+        .map(str::to_owned),
+    );
     words
 }
