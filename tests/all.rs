@@ -20,6 +20,7 @@ mod oracle;
 mod outages;
 mod pack;
 mod plans;
+mod properties;
 mod recovery;
 mod rule_tests;
 mod tidy;

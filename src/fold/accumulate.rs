@@ -26,7 +26,10 @@ use datafusion::{
 
 use crate::{
     panes::{Millis, pane_start},
-    rules::plan::{FoldIds, FoldSpec},
+    rules::{
+        plan::{FoldIds, FoldSpec},
+        rest::survived,
+    },
 };
 
 /// A fold made ready to run over batches of one schema.
@@ -323,14 +326,16 @@ fn nothing(computed: &Computed, accumulator: &mut dyn GroupsAccumulator, groups:
 /// One batch of states of the pane at `pane` from several.
 pub fn consolidate(plan: &FoldPlan, pane: Millis, batches: &[RecordBatch]) -> Result<RecordBatch> {
     let all: Vec<usize> = (0..plan.computed.len()).collect();
-    let mut merged = merge(plan, batches, &all)?;
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![pane; merged.rows.len()]))];
-    columns.append(&mut merged.keys);
-    columns.push(Arc::new(Int64Array::from(merged.rows)));
-    for accumulator in &mut merged.accumulators {
-        columns.extend(accumulator.state(EmitTo::All)?);
-    }
-    states_batch(&plan.states, columns)
+    survived(|| {
+        let mut merged = merge(plan, batches, &all)?;
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![pane; merged.rows.len()]))];
+        columns.append(&mut merged.keys);
+        columns.push(Arc::new(Int64Array::from(merged.rows)));
+        for accumulator in &mut merged.accumulators {
+            columns.extend(accumulator.state(EmitTo::All)?);
+        }
+        states_batch(&plan.states, columns)
+    })
 }
 
 /// The finished results of a window from the states of its panes, with how many events it holds: keys, then the
@@ -344,16 +349,18 @@ pub fn finish(
     if batches.is_empty() && !plan.key_fields.is_empty() {
         return Ok(RecordBatch::new_empty(Arc::clone(result)));
     }
-    let mut merged = merge(plan, batches, aggregates)?;
-    let mut columns = merged.keys;
-    for at in aggregates {
-        columns.push(merged.accumulators[*at].evaluate(EmitTo::All)?);
-    }
-    if columns.is_empty() {
-        let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(merged.rows.len()));
-        return Ok(RecordBatch::try_new_with_options(Arc::clone(result), columns, &options)?);
-    }
-    states_batch(result, columns)
+    survived(|| {
+        let mut merged = merge(plan, batches, aggregates)?;
+        let mut columns = merged.keys;
+        for at in aggregates {
+            columns.push(merged.accumulators[*at].evaluate(EmitTo::All)?);
+        }
+        if columns.is_empty() {
+            let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(merged.rows.len()));
+            return Ok(RecordBatch::try_new_with_options(Arc::clone(result), columns, &options)?);
+        }
+        states_batch(result, columns)
+    })
 }
 
 /// The results of groups that have no events: what `count(*)` and the others say of nothing.

@@ -25,6 +25,7 @@ use tierwatch::{
         Active, Compiled,
         stage::{Recorded, Stage as Judge, Transaction},
     },
+    panes::is_time,
     partial::{Record, RuleSetRecord, envelope, open},
     rule_test,
     rules::{Files, RuleSet, Settings, diagnostics},
@@ -32,17 +33,17 @@ use tierwatch::{
 };
 
 /// A fuzzer: what it runs on an input, and which inputs it begins with.
-pub struct Target {
+pub(crate) struct Target {
     /// Its name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// One run.
-    pub run: fn(&[u8]),
+    pub(crate) run: fn(&[u8]),
     /// Names and texts of its first inputs.
-    pub seeds: fn() -> Vec<(String, Vec<u8>)>,
+    pub(crate) seeds: fn() -> Vec<(String, Vec<u8>)>,
 }
 
 /// All of them.
-pub const ALL: [Target; 7] = [
+pub(crate) const ALL: [Target; 7] = [
     Target { name: "decoder", run: decoder, seeds: decoder_seeds },
     Target { name: "rules", run: rules, seeds: rules_seeds },
     Target { name: "rule_test", run: rule_tests, seeds: rule_test_seeds },
@@ -375,6 +376,18 @@ fn sections(set: &Arc<RuleSet>) -> Vec<Vec<u8>> {
     records
 }
 
+/// The log that JUDGE reads in these fuzzers.
+#[allow(dead_code, reason = "property tests play it too")]
+pub(crate) fn log() -> Vec<&'static Vec<u8>> {
+    [&world().announcement].into_iter().chain(&world().sections).collect()
+}
+
+/// Its rule set, compiled.
+#[allow(dead_code, reason = "property tests play it too")]
+pub(crate) fn compiled() -> Compiled {
+    world().compiled()
+}
+
 /// True where all times of a record lie near those of the requests: time that leaps closes windows one by one, and
 /// how far it may leap is a matter of FOLD's limits.
 fn is_near(record: &Record) -> bool {
@@ -444,11 +457,35 @@ const KINDS: [&str; 4] = [
     "readings\u{1f}00000000000000000004\u{1f}00000",
 ];
 
+/// True where every time of a state record up to which windows are closed lies near those of the requests, or is none.
+fn ends_near(name: &str, value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    let ends = ["next_end", "next_ends", "watermark", "idle", "quiet_since"];
+    match value {
+        Value::Object(fields) => {
+            fields.iter().all(|(inner, value)| ends_near(if ends.contains(&name) { name } else { inner }, value))
+        }
+        Value::Array(values) => values.iter().all(|value| ends_near(name, value)),
+        Value::Number(number) if ends.contains(&name) => {
+            let at = number.as_i64().unwrap_or(i64::MAX);
+            (START - SPAN_MS..START + SPAN_MS).contains(&at) || !is_time(at)
+        }
+        _ => true,
+    }
+}
+
 fn state(input: &[u8]) {
     let Some((kind, value)) = input.split_first() else { return };
     let key = KINDS[usize::from(*kind) % KINDS.len()];
     let value =
         if key.starts_with("snapshot") || key.starts_with("readings") { record_of(value) } else { value.to_vec() };
+    let header = match open::<serde_json::Value>(&value) {
+        Ok((header, _)) => Some(header),
+        Err(_) => serde_json::from_slice(&value).ok(),
+    };
+    if !header.is_some_and(|header| ends_near("", &header)) {
+        return;
+    }
     let world = world();
     // Over the good records that were written first.
     let mut recorded = Recorded::default();
@@ -564,7 +601,7 @@ fn configuration_seeds() -> Vec<(String, Vec<u8>)> {
 }
 
 /// Words that mutations put in.
-pub fn words() -> BTreeSet<String> {
+pub(crate) fn words() -> BTreeSet<String> {
     let mut words: BTreeSet<String> = BTreeSet::new();
     for (_, text) in texts("sql/rules", ".sql")
         .into_iter()
