@@ -7,6 +7,14 @@
 /// A moment in event time: epoch milliseconds, UTC.
 pub type Millis = i64;
 
+/// No time lies farther from the epoch than this, about 278 years: sums of a few of them fit.
+pub const TIME_MAX: Millis = 1 << 43;
+
+/// True where this can be a time; what was read from a record may be anything.
+pub fn is_time(at: Millis) -> bool {
+    (-TIME_MAX..=TIME_MAX).contains(&at)
+}
+
 /// A sliding window as a rule asks for it: `hop(table, event_time, slide, size, ago => …)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Hop {

@@ -4,16 +4,22 @@
 //! speaks for itself (`kcat` shows it), the streams carry the states. A record of a version that is not known is an
 //! error that says so, never a guess.
 
-use std::{collections::BTreeMap, io::Cursor, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use arrow::{
-    array::RecordBatch,
-    ipc::{reader::StreamReader, writer::StreamWriter},
+    array::{Array, AsArray, RecordBatch},
+    buffer::Buffer,
+    datatypes::{Int64Type, UInt32Type},
+    ipc::{reader::StreamDecoder, writer::StreamWriter},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    panes::Millis,
+    panes::{Millis, is_time},
     position::Range,
     rules::{Files, Settings, diagnostics::Source},
 };
@@ -67,6 +73,22 @@ pub struct Section {
     pub begun: Option<i64>,
 }
 
+impl Section {
+    /// What no section can say, where this one does.
+    fn wrong(&self) -> Option<&'static str> {
+        let Range { start, end } = self.range;
+        if start < 0 || end < start || self.begun.is_some_and(|begun| begun < 0) {
+            Some("a section covers no range of positions")
+        } else if self.partition < 0 || self.partitions < 0 {
+            Some("a section is of a partition that cannot be")
+        } else if self.latest_ms.iter().chain(&self.end_at_ms).any(|at| !is_time(*at)) {
+            Some("a section has a time that is none")
+        } else {
+            None
+        }
+    }
+}
+
 /// States of one fold, for all sections of a record; the column `section` says which row is whose.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Partials {
@@ -76,6 +98,23 @@ pub struct Partials {
     pub aggregates: Vec<String>,
     /// `section`, `pane`, keys, `rows`, states.
     pub batch: RecordBatch,
+}
+
+impl Partials {
+    /// What no states can be, where these are.
+    fn wrong(&self) -> Option<&'static str> {
+        let columns = self.batch.columns();
+        let sections = columns.first().and_then(|column| column.as_primitive_opt::<UInt32Type>());
+        let panes = columns.get(1).and_then(|column| column.as_primitive_opt::<Int64Type>());
+        let (Some(sections), Some(panes)) = (sections, panes) else { return Some("states have no sections or panes") };
+        if sections.null_count() + panes.null_count() > 0 {
+            Some("states are of no section or pane")
+        } else if panes.values().iter().any(|pane| !is_time(*pane)) {
+            Some("a pane has a time that is none")
+        } else {
+            None
+        }
+    }
 }
 
 /// Sections for one partials partition.
@@ -243,6 +282,10 @@ impl Record {
                     rest = after;
                     read.push(Partials { fold: one.fold, aggregates: one.aggregates, batch: read_ipc(blob)? });
                 }
+                let wrong = sections.iter().find_map(Section::wrong).or_else(|| read.iter().find_map(Partials::wrong));
+                if let Some(wrong) = wrong {
+                    return Err(FormatError::Damaged(wrong.into()));
+                }
                 Self::Sections(Sections { partition, partitions, rules, computed, sections, partials: read })
             }
         })
@@ -286,10 +329,29 @@ pub fn ipc(batch: &RecordBatch) -> Result<Vec<u8>, FormatError> {
 
 /// The batch of an Arrow IPC stream; several batches become one.
 pub fn read_ipc(bytes: &[u8]) -> Result<RecordBatch, FormatError> {
+    // Arrow panics where a stream points beyond its end.
+    catch_unwind(AssertUnwindSafe(|| batch_of(bytes)))
+        .unwrap_or_else(|_| Err(FormatError::Damaged("its Arrow data contradicts itself".into())))
+}
+
+fn batch_of(bytes: &[u8]) -> Result<RecordBatch, FormatError> {
     let damaged = |error: arrow::error::ArrowError| FormatError::Damaged(error.to_string());
-    let reader = StreamReader::try_new(Cursor::new(bytes), None).map_err(damaged)?;
-    let schema = reader.schema();
-    let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>().map_err(damaged)?;
+    // It takes no memory for what a message merely says is to come.
+    let mut decoder = StreamDecoder::new();
+    let mut rest = Buffer::from(bytes);
+    let mut batches = Vec::new();
+    while !rest.is_empty() {
+        match decoder.decode(&mut rest).map_err(damaged)? {
+            // Rows take room, be it a bit; a column of a type that takes none is not ours.
+            Some(batch) if batch.num_rows() > bytes.len() * 8 => {
+                return Err(FormatError::Damaged(format!("{} bytes are not {} rows", bytes.len(), batch.num_rows())));
+            }
+            Some(batch) => batches.push(batch),
+            None => {}
+        }
+    }
+    decoder.finish().map_err(damaged)?;
+    let Some(schema) = decoder.schema() else { return Err(FormatError::Damaged("its Arrow data is missing".into())) };
     match <[RecordBatch; 1]>::try_from(batches) {
         Ok([batch]) => Ok(batch),
         Err(batches) => arrow::compute::concat_batches(&schema, &batches).map_err(damaged),
@@ -298,14 +360,14 @@ pub fn read_ipc(bytes: &[u8]) -> Result<RecordBatch, FormatError> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::Int64Array;
+    use arrow::array::{ArrayRef, Int64Array, UInt32Array};
 
     use super::*;
 
     fn record() -> Record {
-        let batch =
-            RecordBatch::try_from_iter([("section", Arc::new(Int64Array::from(vec![0, 1])) as arrow::array::ArrayRef)])
-                .unwrap();
+        let columns: [(&str, ArrayRef); 2] =
+            [("section", Arc::new(UInt32Array::from(vec![0, 1]))), ("pane", Arc::new(Int64Array::from(vec![10, 20])))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
         let section = Section {
             table: "t".into(),
             topic: "t".into(),

@@ -49,17 +49,17 @@ impl RangeSet {
         if range.is_empty() {
             return Link::Joins { hole: self.prefix_end().is_some_and(|end| range.start > end) };
         }
-        let mut covered = 0;
+        let mut covered = 0_i64;
         for known in &self.ranges {
             let start = known.start.max(range.start);
             let end = known.end.min(range.end);
             if start < end {
-                covered += end - start;
+                covered = end.saturating_sub(start).saturating_add(covered);
             }
         }
         if covered == 0 {
             Link::Joins { hole: self.prefix_end().is_some_and(|end| range.start > end) }
-        } else if covered == range.end - range.start {
+        } else if covered == range.end.saturating_sub(range.start) {
             Link::Known
         } else {
             Link::Overlaps
@@ -82,6 +82,13 @@ impl RangeSet {
             }
         }
         self.ranges = joined;
+    }
+
+    /// True where ranges are disjoint and in order; what was read from a record may be anything.
+    pub fn is_sound(&self) -> bool {
+        let apart = |pair: &[Range]| pair[0].end < pair[1].start;
+        self.ranges.iter().all(|range| 0 <= range.start && range.start <= range.end)
+            && self.ranges.windows(2).all(apart)
     }
 
     /// The first position counted, where any is.

@@ -11,7 +11,7 @@ use arrow::{
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
 };
 use datafusion::{
-    common::{DFSchema, Result, exec_datafusion_err},
+    common::{DFSchema, Result, exec_datafusion_err, exec_err},
     execution::context::ExecutionProps,
     logical_expr::{EmitTo, GroupsAccumulator, physical_planning_context::PhysicalPlanningContext},
     physical_expr::{
@@ -26,7 +26,10 @@ use datafusion::{
 
 use crate::{
     panes::{Millis, pane_start},
-    rules::plan::{FoldIds, FoldSpec},
+    rules::{
+        plan::{FoldIds, FoldSpec},
+        rest::survived,
+    },
 };
 
 /// A fold made ready to run over batches of one schema.
@@ -248,7 +251,7 @@ fn merge(plan: &FoldPlan, batches: &[RecordBatch], aggregates: &[usize]) -> Resu
         };
         rows.resize(total, 0);
         for (group, count) in groups.iter().zip(batch.column(1 + keys).as_primitive::<Int64Type>().values()) {
-            rows[*group] += count;
+            rows[*group] = count.saturating_add(rows[*group]);
         }
         for at in aggregates {
             accumulators[*at].merge_batch(&batch.columns()[plan.computed[*at].state.clone()], &groups, total)?;
@@ -277,10 +280,18 @@ struct Merged {
 /// States made for other aggregates of the same fold, as this plan has them: what it does not ask for is left, and
 /// what was not computed is the state of nothing, which changes no sum that it is merged into.
 pub fn conform(plan: &FoldPlan, aggregates: &[String], states: &RecordBatch) -> Result<RecordBatch> {
-    if aggregates == plan.aggregates {
-        return Ok(states.clone());
+    let wanted = &plan.states.fields()[..=plan.rows_column()];
+    let shared = states.columns().get(..=plan.rows_column()).unwrap_or_default();
+    let same = |(field, column): (&Arc<Field>, &ArrayRef)| {
+        field.data_type() == column.data_type() && (field.is_nullable() || column.null_count() == 0)
+    };
+    if shared.len() != wanted.len() || !wanted.iter().zip(shared).all(same) {
+        return exec_err!("states of fold {} have other columns than it", plan.fingerprint);
     }
-    let mut columns: Vec<ArrayRef> = states.columns()[..=plan.rows_column()].to_vec();
+    if aggregates == plan.aggregates {
+        return states_batch(&plan.states, states.columns().to_vec());
+    }
+    let mut columns: Vec<ArrayRef> = shared.to_vec();
     let mut accumulators = accumulators(plan)?;
     for ((computed, wanted), accumulator) in plan.computed.iter().zip(&plan.aggregates).zip(&mut accumulators) {
         match aggregates.iter().position(|known| known == wanted) {
@@ -315,14 +326,16 @@ fn nothing(computed: &Computed, accumulator: &mut dyn GroupsAccumulator, groups:
 /// One batch of states of the pane at `pane` from several.
 pub fn consolidate(plan: &FoldPlan, pane: Millis, batches: &[RecordBatch]) -> Result<RecordBatch> {
     let all: Vec<usize> = (0..plan.computed.len()).collect();
-    let mut merged = merge(plan, batches, &all)?;
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![pane; merged.rows.len()]))];
-    columns.append(&mut merged.keys);
-    columns.push(Arc::new(Int64Array::from(merged.rows)));
-    for accumulator in &mut merged.accumulators {
-        columns.extend(accumulator.state(EmitTo::All)?);
-    }
-    states_batch(&plan.states, columns)
+    survived(|| {
+        let mut merged = merge(plan, batches, &all)?;
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![pane; merged.rows.len()]))];
+        columns.append(&mut merged.keys);
+        columns.push(Arc::new(Int64Array::from(merged.rows)));
+        for accumulator in &mut merged.accumulators {
+            columns.extend(accumulator.state(EmitTo::All)?);
+        }
+        states_batch(&plan.states, columns)
+    })
 }
 
 /// The finished results of a window from the states of its panes, with how many events it holds: keys, then the
@@ -336,16 +349,18 @@ pub fn finish(
     if batches.is_empty() && !plan.key_fields.is_empty() {
         return Ok(RecordBatch::new_empty(Arc::clone(result)));
     }
-    let mut merged = merge(plan, batches, aggregates)?;
-    let mut columns = merged.keys;
-    for at in aggregates {
-        columns.push(merged.accumulators[*at].evaluate(EmitTo::All)?);
-    }
-    if columns.is_empty() {
-        let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(merged.rows.len()));
-        return Ok(RecordBatch::try_new_with_options(Arc::clone(result), columns, &options)?);
-    }
-    states_batch(result, columns)
+    survived(|| {
+        let mut merged = merge(plan, batches, aggregates)?;
+        let mut columns = merged.keys;
+        for at in aggregates {
+            columns.push(merged.accumulators[*at].evaluate(EmitTo::All)?);
+        }
+        if columns.is_empty() {
+            let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(merged.rows.len()));
+            return Ok(RecordBatch::try_new_with_options(Arc::clone(result), columns, &options)?);
+        }
+        states_batch(result, columns)
+    })
 }
 
 /// The results of groups that have no events: what `count(*)` and the others say of nothing.

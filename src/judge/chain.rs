@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    panes::Millis,
+    panes::{Millis, is_time},
     partial::Section,
     position::{Link, Range, RangeSet},
 };
@@ -264,6 +264,17 @@ impl Chain {
             }
         }
         Some(latest)
+    }
+
+    /// True where positions and times are such; what was read from a record may be anything.
+    pub fn is_sound(&self) -> bool {
+        let known = |at: &Option<Millis>| at.is_none_or(is_time);
+        self.tables.values().flat_map(BTreeMap::values).all(|source| {
+            let behind =
+                source.behind.iter().all(|one| one.range.start >= 0 && known(&one.latest_ms) && known(&one.end_at_ms));
+            let times = [source.watermark, source.quiet_since, source.idle];
+            source.ranges.is_sound() && behind && times.iter().all(known)
+        })
     }
 
     /// A fold that begins anew: nothing of it is whole.

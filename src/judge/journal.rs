@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{memory::Remembered, output::BreachEvent, series::SeriesState};
 use crate::{
-    panes::Millis,
+    panes::{Millis, is_time},
     partial::{FormatError, envelope, open},
     rules::hash_bytes,
 };
@@ -99,6 +99,9 @@ impl Entry {
     /// From bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let (mut header, mut rest) = open::<EntryHeader>(bytes)?;
+        if header.position < 0 || header.number == u64::MAX || !header.next_ends.values().all(|end| is_time(*end)) {
+            return Err(FormatError::Damaged("a position or a time is none".into()));
+        }
         let (blocks, remembered) = std::mem::take(&mut header.blobs);
         let mut next = |length: usize| {
             let cut = rest.split_at_checked(length).ok_or_else(|| FormatError::Damaged("it is cut short".into()))?;

@@ -14,7 +14,7 @@ use datafusion::common::{Result, exec_datafusion_err};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    panes::Millis,
+    panes::{Millis, is_time},
     partial::{FormatError, envelope, ipc, open, read_ipc},
     rules::levels::Level,
 };
@@ -92,6 +92,9 @@ impl Remembered {
     /// Reads such a record.
     pub fn decode(bytes: &[u8]) -> std::result::Result<Self, FormatError> {
         let (Header { rule, version, end }, rest) = open::<Header>(bytes)?;
+        if !is_time(end) {
+            return Err(FormatError::Damaged("a window has an end that is no time".into()));
+        }
         Ok(Self { rule, version, end, rows: read_ipc(rest)? })
     }
 }

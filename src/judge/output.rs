@@ -216,6 +216,13 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
+    /// A record of the log cannot be read, and was passed over.
+    Garbled {
+        /// Its position.
+        offset: i64,
+        /// What is wrong with it.
+        error: String,
+    },
     /// Outputs of a transaction did not arrive and were sent again, or entries of the journal vanished and their outputs
     /// were judged again.
     SentAgain {
@@ -250,6 +257,9 @@ impl std::fmt::Display for Notice {
                 write!(f, "{section} is lost: the source no longer has it; windows over it are partial")
             }
             Self::Fenced { rule, reason } => write!(f, "rule {rule} is fenced off until it changes: {reason}"),
+            Self::Garbled { offset, error } => {
+                write!(f, "passed over the record at {offset}: {error}; what it held is folded again")
+            }
             Self::SentAgain { outputs } => {
                 write!(f, "{outputs} outputs of a transaction that ended only in part are sent again")
             }

@@ -130,7 +130,8 @@ impl SeriesState {
     ) -> Option<Change> {
         let silent = self.silent_since.take();
         self.silence_told = false;
-        let gap = if header.no_data.silence == Silence::Zero { 0 } else { silent.map_or(0, |last| end - last) };
+        let gap =
+            if header.no_data.silence == Silence::Zero { 0 } else { silent.map_or(0, |last| end.saturating_sub(last)) };
         for (at, severe) in SEVERE.into_iter().enumerate() {
             let wait = header.for_ms.get(&severe).copied().unwrap_or(0);
             if gap > slide_ms && wait > 0 && gap >= wait {
@@ -151,14 +152,16 @@ impl SeriesState {
         let mut state = self.state;
         for (at, severe) in SEVERE.into_iter().enumerate() {
             let wait = header.for_ms.get(&severe).copied().unwrap_or(0);
-            if severe > state && self.at_least[at].is_some_and(|since| end - since >= wait) {
+            if severe > state && self.at_least[at].is_some_and(|since| end.saturating_sub(since) >= wait) {
                 state = severe;
             }
         }
         if state == self.state {
             // Down, a level at a time, as far as the runs below have lasted.
             for (at, severe) in SEVERE.into_iter().enumerate().rev() {
-                if state == severe && self.below[at].is_some_and(|since| end - since >= header.keep_firing_ms) {
+                if state == severe
+                    && self.below[at].is_some_and(|since| end.saturating_sub(since) >= header.keep_firing_ms)
+                {
                     state = if at == 0 { Level::Healthy } else { SEVERE[at - 1] };
                 }
             }
@@ -184,7 +187,7 @@ impl SeriesState {
 
     /// True where a series has been silent for so long by window end `end` that it is to be forgotten.
     pub fn forgettable(&self, header: &Header, end: Millis) -> bool {
-        self.silent_since.is_some_and(|last| end - last >= header.no_data.forget_ms)
+        self.silent_since.is_some_and(|last| end.saturating_sub(last) >= header.no_data.forget_ms)
     }
 
     /// A window without a reading at window end `end`. `None` where nothing is to be told; the second part is true
@@ -198,7 +201,7 @@ impl SeriesState {
         expected: bool,
     ) -> (Option<Change>, bool) {
         let last = *self.silent_since.get_or_insert(end - slide_ms);
-        let silent_ms = end - last;
+        let silent_ms = end.saturating_sub(last);
         if silent_ms >= header.no_data.forget_ms && !expected {
             return (self.turn(who, header, end, end, Level::Healthy, "forgotten"), true);
         }
@@ -206,7 +209,7 @@ impl SeriesState {
             return (self.repeat(header, end), false);
         }
         self.silence_told = true;
-        let since = last + slide_ms;
+        let since = last.saturating_add(slide_ms);
         let change = match header.no_data.silence {
             Silence::Hold | Silence::Zero => self.tell(end, Happened::NoData, self.state, "no_data"),
             // Silence makes nothing better, unless it is said to be health.
@@ -271,13 +274,13 @@ impl SeriesState {
     }
 
     fn repeat(&mut self, header: &Header, end: Millis) -> Option<Change> {
-        let due = self.episode.as_ref()?.told_ms + header.repeat_ms?;
+        let due = self.episode.as_ref()?.told_ms.saturating_add(header.repeat_ms?);
         if end >= due { self.tell(end, Happened::Repeated, self.state, "") } else { None }
     }
 
     fn tell(&mut self, end: Millis, happened: Happened, previous: Level, reason: &'static str) -> Option<Change> {
         let episode = self.episode.as_mut()?;
-        episode.events += 1;
+        episode.events = episode.events.saturating_add(1);
         episode.told_ms = end;
         Some(Change { happened, previous, state: self.state, episode: episode.clone(), reason })
     }

@@ -11,7 +11,8 @@ use super::{
     Active, Compiled, Judge, RuleState, chain::Chain, history::SeriesHistory, series::SeriesState, switch::Older,
 };
 use crate::{
-    panes::Millis,
+    fold::accumulate::conform,
+    panes::{Millis, is_time},
     partial::{FormatError, RuleSetRecord, envelope, ipc, open, read_ipc},
     planted::{self, Bug},
 };
@@ -111,6 +112,10 @@ impl Judge {
     /// Reads a snapshot; answers with the position at which replay begins.
     pub fn from_snapshot(bytes: &[u8], compiled: &mut Compiled) -> Result<(Self, i64), SnapshotError> {
         let (header, mut rest) = open::<Header>(bytes)?;
+        let ends = header.states.values().filter_map(|state| state.next_end);
+        if !header.chain.is_sound() || !ends.into_iter().all(is_time) || header.position < 0 {
+            return Err(FormatError::Damaged("a position or a time is none".into()).into());
+        }
         let rules: Option<Active> =
             header.rules.as_ref().map(|record| compiled.get(record)).transpose().map_err(SnapshotError::Rules)?;
         let mut judge = Self::new(header.partition);
@@ -134,10 +139,13 @@ impl Judge {
             };
             rest = after;
             let batch = read_ipc(blob)?;
-            let start =
-                batch.column(0).as_primitive_opt::<Int64Type>().and_then(|panes| panes.values().first().copied());
-            if let (Some(start), Some(store)) = (start, judge.panes.get_mut(&pane.fold)) {
-                store.add(start, batch)?;
+            let Some(store) = judge.panes.get_mut(&pane.fold) else { continue };
+            let plan = Arc::clone(store.plan());
+            let batch = conform(&plan, &plan.aggregates, &batch)?;
+            let start = batch.column(0).as_primitive::<Int64Type>().values().first().copied();
+            match start.filter(|start| is_time(*start)) {
+                Some(start) => store.add(start, batch)?,
+                None => return Err(FormatError::Damaged("a pane has no time".into()).into()),
             }
         }
         for (fold, since) in header.kept_since {

@@ -305,9 +305,14 @@ impl Stage {
         }
         let replayed = offset < assigned.replay_until;
         let mode = if replayed && !planted::is(Bug::JudgeAnew) { Mode::Replay } else { Mode::Live };
-        let record = Record::decode(payload)?;
         let mut out = Vec::new();
-        assigned.judge.step(record, append_ms, mode, &mut self.compiled, &mut out)?;
+        match Record::decode(payload) {
+            Ok(record) => assigned.judge.step(record, append_ms, mode, &mut self.compiled, &mut out)?,
+            // Of a later binary: nothing is lost while this one waits to be upgraded.
+            Err(error @ FormatError::Version(_)) => return Err(error.into()),
+            // What it held is missed, and folded again.
+            Err(error) => out.push(Output::Notice(Notice::Garbled { offset, error: error.to_string() })),
+        }
         if mode == Mode::Live {
             assigned.pending.append(&mut out);
         }
@@ -415,7 +420,7 @@ impl Assigned {
             match output {
                 Output::Reading(reading) => readings.push(reading),
                 Output::Breach(event) => {
-                    self.last.alerts += 1;
+                    self.last.alerts = self.last.alerts.saturating_add(1);
                     // Told before by a transaction of which the rest vanished.
                     if !self.arrived.remove(&event.id) {
                         entry.header.told.push((self.last.alerts, *event));
@@ -432,7 +437,7 @@ impl Assigned {
             for (block, progress) in
                 blocks.into_iter().map(|block| (block, BTreeMap::new())).chain([(final_block, progress.clone())])
             {
-                self.last.readings += 1;
+                self.last.readings = self.last.readings.saturating_add(1);
                 let header = ReadingsHeader { partition, ordinal: self.last.readings, progress };
                 let rows: Vec<&Reading> = block.iter().map(AsRef::as_ref).collect();
                 entry.blocks.push(envelope(&header, &[ipc(&readings_batch(&rows, partition)?)?]));

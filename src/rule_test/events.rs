@@ -76,7 +76,7 @@ pub(super) fn inputs(
         Some(end) => time::parse_span(end).map_err(|message| format!("end: {message}"))?,
         None => end_ms,
     };
-    Ok((inputs, test.start_ms + end))
+    Ok((inputs, test.start_ms.saturating_add(end)))
 }
 
 /// The events that one row stands for: when each arrives, and what it is.
@@ -98,7 +98,10 @@ fn expand(
             let until = span("until")?.ok_or("`every` needs `until`")?;
             *end_ms = until.max(*end_ms);
             let from = span("from")?.unwrap_or(0);
-            (0..).map(|n| from + n * every).take_while(|at| *at < until).take(ROWS_MAX).collect()
+            std::iter::successors(Some(from), |at| at.checked_add(every))
+                .take_while(|at| *at < until)
+                .take(ROWS_MAX)
+                .collect()
         }
         _ => return Err("a row says when: at: 5m, or every: 10s with until: 10m".into()),
     };
@@ -110,6 +113,9 @@ fn expand(
             .or_else(|| count.as_str().and_then(|text| text.parse().ok()))
             .ok_or_else(|| format!("repeat: `{count}` is no count"))?,
     };
+    if repeat.saturating_mul(times.len()) > ROWS_MAX {
+        return Err(format!("a row stands for more than {ROWS_MAX} rows"));
+    }
     let mut columns: Row = test.defaults.get(table).cloned().unwrap_or_default();
     columns.extend(row.iter().filter(|(name, _)| !OWN.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone())));
     let mut number = 0_usize;
@@ -120,7 +126,7 @@ fn expand(
             for (name, value) in &columns {
                 event.insert(name.clone(), cell(value, number, step)?);
             }
-            event.insert(event_time.to_owned(), json!(test.start_ms + at - late));
+            event.insert(event_time.to_owned(), json!(test.start_ms.saturating_add(*at).saturating_sub(late)));
             events.push((*at, event));
             number += 1;
         }

@@ -356,7 +356,7 @@ impl GroupsAccumulator for Sums {
             let bytes = states.value(row);
             let group = &mut self.groups[group];
             match word(bytes, 0) {
-                Ok(count) => group.count += i64::from_le_bytes(count),
+                Ok(count) => group.count = i64::from_le_bytes(count).saturating_add(group.count),
                 Err(error) => broken = Err(error),
             }
             for at in (8..bytes.len()).step_by(8) {
@@ -428,9 +428,12 @@ impl GroupsAccumulator for WholeSums {
         self.groups.resize(total.max(self.groups.len()), (0, false));
         let states = binary(states)?;
         let mut broken = Ok(());
-        each_row(groups, states, None, |group, row| match states.value(row).try_into() {
-            Ok(bytes) => self.groups[group] = (self.groups[group].0 + i128::from_le_bytes(bytes), true),
-            Err(_) => broken = exec_err!("a state of a sum is cut short"),
+        each_row(groups, states, None, |group, row| {
+            let more = states.value(row).try_into().map(i128::from_le_bytes);
+            match more.ok().and_then(|more| more.checked_add(self.groups[group].0)) {
+                Some(sum) => self.groups[group] = (sum, true),
+                None => broken = exec_err!("a state of a sum is damaged"),
+            }
         });
         broken
     }
@@ -501,7 +504,7 @@ impl GroupsAccumulator for DecimalAverages {
             let parts = bytes.split_first_chunk::<16>().and_then(|(sum, rest)| Some((sum, rest.first_chunk::<8>()?)));
             let (sum, count) = self.groups[group];
             match parts.and_then(|(more, events)| {
-                Some((sum.checked_add(i128::from_le_bytes(*more))?, count + i64::from_le_bytes(*events)))
+                Some((sum.checked_add(i128::from_le_bytes(*more))?, count.checked_add(i64::from_le_bytes(*events))?))
             }) {
                 Some(merged) => self.groups[group] = merged,
                 None => outcome = exec_err!("a sum of decimals is cut short, or does not fit 38 digits"),

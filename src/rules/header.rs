@@ -275,13 +275,15 @@ pub fn split(source: &Arc<Source>, defaults: &Defaults) -> Result<RuleText, Vec<
     if !text[start..].starts_with("/*") {
         return one("no-header", start..start + 1, "the file does not begin with a header", SHAPE);
     }
-    let Some(length) = text[start..].find("*/") else {
-        return one("open-header", start..start + 2, "the header's comment is never closed", "end the header with */");
+    let opened = start + 2;
+    let Some(length) = text[opened..].find("*/") else {
+        return one("open-header", start..opened, "the header's comment is never closed", "end the header with */");
     };
-    let sql_start = start + length + 2;
+    let closed = opened + length;
+    let sql_start = closed + 2;
     // The YAML keeps its place in the file, so that its positions are the file's own.
-    let mut yaml: String = text[..start + 2].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
-    yaml.push_str(&text[start + 2..start + length]);
+    let mut yaml: String = text[..opened].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
+    yaml.push_str(&text[opened..closed]);
     let raw: Raw = serde_saphyr::from_str(&yaml).map_err(|error| vec![broken(source, start, &error)])?;
     check(source, raw, sql_start, defaults)
 }

@@ -13,11 +13,11 @@ use std::{
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::{
     common::{
-        Column, DFSchemaRef, Result, ScalarValue,
+        Column, DFSchema, DFSchemaRef, Result, ScalarValue,
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     datasource::provider_as_source,
-    logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, expr::AggregateFunction},
+    logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, expr::AggregateFunction},
 };
 
 use super::{
@@ -281,7 +281,7 @@ impl Cutter<'_> {
         let mut aggregates = Vec::new();
         for expr in &aggregate.aggr_expr {
             let resolved = resolve(expr, schema, &columns)?.unalias_nested().data;
-            self.check_aggregate(expr, &resolved);
+            self.check_aggregate(expr, &resolved, schema);
             aggregates.push(resolved);
         }
         for expr in keys.iter().chain(&filters).chain(&aggregates) {
@@ -318,7 +318,7 @@ impl Cutter<'_> {
         Ok(Some(FoldUse { ids, zero_keys: Vec::new(), cell: ResultCell::new(Arc::clone(&result)), result, spec, hop }))
     }
 
-    fn check_aggregate(&mut self, written: &Expr, resolved: &Expr) {
+    fn check_aggregate(&mut self, written: &Expr, resolved: &Expr, schema: &DFSchema) {
         const ALLOWED: [&str; 13] = [
             "count",
             "sum",
@@ -374,6 +374,13 @@ impl Cutter<'_> {
                 self.place(written),
                 format!("`{name}` over raw events has no state that is mergeable in any order"),
                 hint,
+            );
+        } else if name == "approx_distinct" && has_double(written, schema) {
+            self.problem(
+                "aggregate",
+                self.place(written),
+                "approx_distinct cannot tell numbers with fractions apart",
+                "count(DISTINCT x) can, or round them: approx_distinct(CAST(x AS BIGINT))",
             );
         } else if params.distinct && name != "count" {
             self.problem(
@@ -481,6 +488,12 @@ pub fn scans(plan: &LogicalPlan) -> BTreeSet<String> {
     });
     debug_assert!(outcome.is_ok(), "a walk that refuses nothing");
     found
+}
+
+/// True of an aggregate of a double.
+fn has_double(written: &Expr, schema: &DFSchema) -> bool {
+    let Expr::AggregateFunction(AggregateFunction { params, .. }) = written.clone().unalias() else { return false };
+    params.args.iter().any(|argument| argument.get_type(schema).is_ok_and(|kind| kind.is_floating()))
 }
 
 /// True of a number from 0 to 1 that stands there as such.

@@ -8,7 +8,7 @@ use arrow::{array::RecordBatch, compute::concat_batches};
 
 use super::{StoredBreach, StoredProgress, breaches_batch, progress_batch};
 use crate::{
-    judge::output::{BreachEvent, ReadingsHeader, with_version},
+    judge::output::{BreachEvent, ReadingsHeader, readings_batch, with_version},
     panes::Millis,
     partial::{FormatError, open, read_ipc},
 };
@@ -103,6 +103,14 @@ impl Place {
     }
 }
 
+/// Rows that the store has no columns for would stop every insert that they are part of.
+fn same_columns(rows: &RecordBatch) -> Result<(), FormatError> {
+    let damaged = |what: &str| FormatError::Damaged(format!("its rows are no readings: {what}"));
+    let wanted = readings_batch(&[], 0).map_err(|error| damaged(&error.to_string()))?;
+    let (wanted, found) = (wanted.schema(), rows.schema());
+    if wanted.fields() == found.fields() { Ok(()) } else { Err(damaged("their columns are others")) }
+}
+
 /// The loop's state.
 #[derive(Debug)]
 pub struct Stage {
@@ -151,6 +159,7 @@ impl Stage {
             let (header, rest) = open::<ReadingsHeader>(payload).map_err(failed)?;
             let rows = read_ipc(rest).map_err(failed)?;
             if rows.num_rows() > 0 {
+                same_columns(&rows).map_err(failed)?;
                 self.rows += rows.num_rows();
                 self.readings.push(with_version(&rows, version)?);
             }
