@@ -12,6 +12,7 @@
 mod backtest;
 mod bad_input;
 mod bed;
+mod bounds;
 mod check;
 mod end_to_end;
 mod fuzz_regressions;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     diagnosis::{Diagnosis, Found},
     output::{BreachEvent, Output, Reading},
+    panes::OVERFLOW,
     series::{Change, Happened, Identity},
     windows::{Window, window_start},
 };
@@ -121,19 +122,55 @@ impl<'a> Told<'a> {
 /// The built-in technical breach about a rule that failed in one partition: opened when it is fenced off, resolved when
 /// it has changed.
 pub(super) fn fenced(rule: &Rule, partition: i32, end: Millis, reason: &str, happened: Happened) -> Output {
-    let name = "tierwatch_rule_fenced";
-    let series =
-        BTreeMap::from([("rule".to_owned(), json!(rule.header.name)), ("partition".to_owned(), json!(partition))]);
-    // The version, not the window, tells one failure from the next: a replay may find it at another window.
-    let episode = hash(&format!("{name}\u{1f}{}\u{1f}{}", canonical(series.clone()), rule.version));
-    let open = happened == Happened::Opened;
-    let ordinal = if open { 1 } else { 2 };
-    let levels = if open { (Level::Critical, Level::Healthy) } else { (Level::Healthy, Level::Critical) };
-    let summary = if open {
+    let summary = if happened == Happened::Opened {
         format!("{} is not evaluated until it changes: {reason}", rule.header.name)
     } else {
         format!("{} has changed and is evaluated again", rule.header.name)
     };
+    let text = Technical { name: "tierwatch_rule_fenced", title: "A rule failed and is fenced off", summary, reason };
+    // The version, not the window, tells one failure from the next: a replay may find it at another window.
+    technical(rule, partition, (end, end), happened, &rule.version, text)
+}
+
+/// The built-in technical breach about a rule that has more series in one partition than it may, since a window end.
+pub(super) fn overflowing(rule: &Rule, partition: i32, (since, end): (Millis, Millis), happened: Happened) -> Output {
+    let (name, most) = (&rule.header.name, rule.header.max_series);
+    let summary = if happened == Happened::Opened {
+        format!(
+            "{name} has more than {most} series in partition {partition}: new ones are put together as {OVERFLOW}; \
+             group by fewer values, or raise max_series"
+        )
+    } else {
+        format!("{name} has no more than {most} series in partition {partition} again")
+    };
+    let title = "A rule has too many series";
+    let text = Technical { name: "tierwatch_series_overflow", title, summary, reason: "max_series" };
+    technical(rule, partition, (since, end), happened, &since.to_string(), text)
+}
+
+/// What a technical breach says.
+struct Technical<'a> {
+    name: &'static str,
+    title: &'static str,
+    summary: String,
+    reason: &'a str,
+}
+
+fn technical(
+    rule: &Rule,
+    partition: i32,
+    (since, end): (Millis, Millis),
+    happened: Happened,
+    which: &str,
+    text: Technical<'_>,
+) -> Output {
+    let Technical { name, title, summary, reason } = text;
+    let series =
+        BTreeMap::from([("rule".to_owned(), json!(rule.header.name)), ("partition".to_owned(), json!(partition))]);
+    let episode = hash(&format!("{name}\u{1f}{}\u{1f}{}", canonical(series.clone()), which));
+    let open = happened == Happened::Opened;
+    let ordinal = if open { 1 } else { 2 };
+    let levels = if open { (Level::Critical, Level::Healthy) } else { (Level::Healthy, Level::Critical) };
     Output::Breach(Box::new(BreachEvent {
         happened,
         id: hash(&format!("{episode}\u{1f}{ordinal}")),
@@ -141,7 +178,7 @@ pub(super) fn fenced(rule: &Rule, partition: i32, end: Millis, reason: &str, hap
         ordinal,
         rule: name.into(),
         rule_version: rule.version.clone(),
-        title: "A rule failed and is fenced off".into(),
+        title: title.into(),
         tier: "data".into(),
         kind: "technical".into(),
         owner: rule.header.owner.clone(),
@@ -154,8 +191,8 @@ pub(super) fn fenced(rule: &Rule, partition: i32, end: Millis, reason: &str, hap
         samples: None,
         window_start: rfc3339(end - rule.slide_ms),
         window_end: rfc3339(end),
-        since: rfc3339(end),
-        opened_at: rfc3339(end),
+        since: rfc3339(since),
+        opened_at: rfc3339(since),
         reason: reason.into(),
         summary,
         description: String::new(),

@@ -64,6 +64,9 @@ pub struct EntryHeader {
     /// Rules that failed, and why: replay evaluates nothing, so it would not find out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fenced: BTreeMap<String, String>,
+    /// Rules that have more series than they may, and since when.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overflowing: BTreeMap<String, Millis>,
     /// Since when rules have had whole windows, for those who read their readings.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub whole_from: BTreeMap<String, Millis>,

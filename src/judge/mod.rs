@@ -151,6 +151,8 @@ pub(crate) struct RuleState {
     pub(crate) fenced: Option<String>,
     /// What its history remembers, by series.
     pub(crate) histories: BTreeMap<Arc<str>, SeriesHistory>,
+    /// The window end since which it has more series than it may.
+    pub(crate) overflowing: Option<Millis>,
     /// The first window end since which every window was whole and evaluated.
     pub(crate) whole_from: Option<Millis>,
 }
@@ -403,6 +405,18 @@ impl Judge {
             return Ok(());
         }
         state.whole_from = if whole { state.whole_from.or(Some(end)) } else { None };
+        let over = rule.folds.iter().any(|fold| self.panes.get(&fold.ids.fold).is_some_and(PaneStore::overflows));
+        match (state.overflowing, over) {
+            (None, true) => {
+                state.overflowing = Some(end);
+                out.push(breach::overflowing(rule, self.partition, (end, end), Happened::Opened));
+            }
+            (Some(since), false) => {
+                state.overflowing = None;
+                out.push(breach::overflowing(rule, self.partition, (since, end), Happened::Resolved));
+            }
+            _ => {}
+        }
         let window = Window { rule, end, whole, partition, stores: &self.panes };
         match windows::evaluate(&window, state, &mut self.changed, out) {
             Ok(None) => {}
@@ -596,6 +610,18 @@ impl Judge {
     /// Rules that are fenced off, and why.
     pub fn fenced(&self) -> BTreeMap<String, String> {
         self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.fenced.clone()?))).collect()
+    }
+
+    /// Rules that have more series than they may, and since when.
+    pub fn overflowing(&self) -> BTreeMap<String, Millis> {
+        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.overflowing?))).collect()
+    }
+
+    /// Takes which rules have more series than they may as it was recorded.
+    pub fn restore_overflowing(&mut self, overflowing: &BTreeMap<String, Millis>) {
+        for (name, state) in &mut self.states {
+            state.overflowing = overflowing.get(name).copied();
+        }
     }
 
     /// Takes which rules are fenced off as it was recorded.

@@ -45,6 +45,8 @@ struct RuleHeader {
     histories: BTreeMap<Arc<str>, SeriesHistory>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     whole_from: Option<Millis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    overflowing: Option<Millis>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -87,6 +89,7 @@ impl Judge {
                 series: if planted::is(Bug::ForgetLevels) { BTreeMap::new() } else { state.series.clone() },
                 histories: state.histories.clone(),
                 whole_from: state.whole_from,
+                overflowing: state.overflowing,
             };
             (name.clone(), header)
         });
@@ -154,8 +157,8 @@ impl Judge {
             }
         }
         for (name, state) in header.states {
-            let RuleHeader { next_end, late, fenced, series, histories, whole_from } = state;
-            judge.states.insert(name, RuleState { next_end, late, fenced, series, histories, whole_from });
+            let RuleHeader { next_end, late, fenced, series, histories, whole_from, overflowing } = state;
+            judge.states.insert(name, RuleState { next_end, late, fenced, series, histories, whole_from, overflowing });
         }
         Ok((judge, header.position))
     }

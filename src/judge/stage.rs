@@ -389,6 +389,7 @@ impl Assigned {
         self.judge.end_of_replay();
         if !entries.is_empty() {
             self.judge.restore_next_ends(&self.last.next_ends);
+            self.judge.restore_overflowing(&self.last.overflowing);
             self.judge.restore_whole_from(&self.last.whole_from);
         }
         self.judge.take_changed();
@@ -460,6 +461,7 @@ impl Assigned {
             alerts: self.last.alerts,
             unchecked: self.last.unchecked,
             fenced: self.judge.fenced(),
+            overflowing: self.judge.overflowing(),
             whole_from: self.judge.whole_from(),
             next_ends: self.judge.next_ends(),
             fed_from: self.judge.fed_from().clone(),

@@ -176,6 +176,12 @@ impl Judge {
                 }
             }
         }
+        let mut most: BTreeMap<&str, usize> = BTreeMap::new();
+        for (rule, fold) in self.versions(&active).flat_map(|rule| rule.all_folds().map(move |fold| (rule, fold))) {
+            let known = most.entry(&fold.ids.fold).or_default();
+            *known = rule.header.max_series.max(*known);
+        }
+        let most: BTreeMap<String, usize> = most.into_iter().map(|(fold, most)| (fold.to_owned(), most)).collect();
         self.panes.retain(|fold, _| plans.contains_key(fold));
         self.fed_from.retain(|fold, _| plans.contains_key(fold));
         for (fingerprint, plan) in &plans {
@@ -187,6 +193,9 @@ impl Judge {
                     self.chain.forget_fold(fingerprint);
                 }
             }
+        }
+        for (fold, store) in &mut self.panes {
+            store.set_max_keys(most.get(fold).copied().unwrap_or(usize::MAX));
         }
         Ok(())
     }

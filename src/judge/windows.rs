@@ -137,7 +137,26 @@ pub(super) fn evaluate(
     if whole {
         silences(window, &seen, state, changed, out);
     }
+    forget_most(rule, state, changed);
     Ok(if rule.remembered() { Some(memory::rows(&rows, &levels, &teaches)?) } else { None })
+}
+
+/// Beside the series that a rule may have it remembers as many silent ones. Of more, those are forgotten that have been
+/// silent and healthy for longest.
+fn forget_most(rule: &Rule, state: &mut RuleState, changed: &mut BTreeSet<(String, Arc<str>)>) {
+    let much = state.series.len().saturating_sub(rule.header.max_series.saturating_mul(2));
+    if much == 0 {
+        return;
+    }
+    let silent = state.series.iter().filter(|(name, one)| one.episode.is_none() && !rule.expects(name));
+    let mut silent: Vec<(Millis, Arc<str>)> =
+        silent.filter_map(|(name, one)| Some((one.silent_since?, Arc::clone(name)))).collect();
+    silent.sort();
+    for (_, name) in silent.into_iter().take(much) {
+        state.series.remove(&name);
+        state.histories.remove(&name);
+        changed.insert((rule.header.name.clone(), name));
+    }
 }
 
 /// Of several windows the earliest start.

@@ -128,6 +128,11 @@ pub struct Predicate {
     pub span: Range<usize>,
 }
 
+/// How many series a rule may have in one partition where it does not say.
+const MAX_SERIES: u64 = 100_000;
+/// The most that it may say.
+const MAX_SERIES_MAX: u64 = 10_000_000;
+
 /// A checked header.
 #[derive(Debug, Clone)]
 pub struct Header {
@@ -159,6 +164,8 @@ pub struct Header {
     pub no_data: NoData,
     /// After how long an open breach is told again, in milliseconds.
     pub repeat_ms: Option<i64>,
+    /// How many series it may have in one partition; what comes beyond is put together in one.
+    pub max_series: usize,
     /// Texts for people.
     pub annotations: Annotations,
     /// Evaluates, stores and shows, but does not alert.
@@ -205,6 +212,7 @@ struct Raw {
     judge_when: Option<Spanned<String>>,
     no_data: Option<RawNoData>,
     repeat_interval: Option<Spanned<String>>,
+    max_series: Option<Spanned<u64>>,
     #[serde(default)]
     annotations: Annotations,
     mode: Option<Mode>,
@@ -490,6 +498,18 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize, defaults: &Defaults) 
             "levels: {warning: value > 1}",
         ));
     }
+    let max_series = raw.max_series.map_or(MAX_SERIES, |most| {
+        if most.value == 0 || most.value > MAX_SERIES_MAX {
+            problems.push(Diagnostic::error(
+                "max-series",
+                source,
+                span_of(source, &most),
+                format!("`max_series` is {}", most.value),
+                format!("write a number from 1 to {MAX_SERIES_MAX}"),
+            ));
+        }
+        most.value
+    });
     let judge_when = match (raw.min_samples, raw.judge_when) {
         (Some(least), Some(_)) => {
             problems.push(Diagnostic::error(
@@ -567,6 +587,7 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize, defaults: &Defaults) 
         judge_when,
         no_data: no_data.or(defaults.no_data).unwrap_or_default(),
         repeat_ms: repeat_ms.or(defaults.repeat_ms),
+        max_series: usize::try_from(max_series).unwrap_or(usize::MAX),
         annotations,
         shadow: raw.mode.or(defaults.mode) == Some(Mode::Shadow),
         expect,
