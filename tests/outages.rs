@@ -16,7 +16,7 @@ use rdkafka::{
 
 use crate::{
     bed::{ClickHouse, Kafka, free_port},
-    end_to_end::{Sent, TABLES, command, now, read_all, run, send, source_topics, wait_for},
+    end_to_end::{Sent, TABLES, command, now, read_all, run, run_with, send, source_topics, wait_for},
 };
 
 /// Operations of one service over two minutes, all of them failed where `failed`.
@@ -202,4 +202,54 @@ fn an_older_rule_set_does_not_take_the_log_back() {
         said.push(std::fs::read_to_string(&log).unwrap_or_default());
     }
     assert!(!said[1].contains("was written to the log"), "{}", said[1]);
+}
+
+#[test]
+fn changed_rules_take_effect_without_a_restart_and_broken_ones_change_nothing() {
+    let kafka = Kafka::start();
+    let clickhouse = ClickHouse::start();
+    let migrated = command(&kafka, &clickhouse).args(["migrate", "--no-tables"]).output().expect("the binary starts");
+    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    let producer: BaseProducer = source_topics(&kafka, 1).create().expect("a producer");
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("rules");
+    // A checkout behind a symbolic link, as those have it who bring new ones beside the old.
+    let checkout = |name: &str, text: &str| {
+        let made = folder.path().join(name);
+        std::fs::create_dir(&made).expect("a folder");
+        std::fs::write(made.join("success_ratio.sql"), text).expect("written");
+        let link = folder.path().join(format!("{name}.link"));
+        std::os::unix::fs::symlink(&made, &link).expect("linked");
+        std::fs::rename(&link, &rules).expect("swapped");
+    };
+    let text = std::fs::read_to_string("tests/end_to_end/rules/success_ratio.sql").expect("the rule is there");
+    checkout("first", &text);
+    let settings =
+        [("RULES__PATH", rules.to_str().expect("a path")), ("RULES__WATCH_INTERVAL", "300ms"), ("STORE__KIND", "none")];
+    let instance = run_with(&kafka, &clickhouse, folder.path(), "one", &settings);
+    let says = |part: &'static str| {
+        wait_for(part, &[&instance.log], Duration::from_secs(60), || {
+            let log = std::fs::read_to_string(&instance.log).unwrap_or_default();
+            (!log.contains(part)).then(|| "not yet".to_owned())
+        });
+    };
+    let start = now() - 200_000;
+    send(&producer, &operations(start, true));
+    says("opened");
+
+    checkout("broken", &text.replace("SELECT", "SELEKT"));
+    says("changed rules are refused as a whole");
+    checkout("second", &text.replace("GROUP BY", "/* as before */ GROUP BY"));
+    says("folding by other rule sets");
+    let audit = read_all(&kafka.brokers, "tierwatch.audit", 1);
+    let what: Vec<(String, u64)> = audit
+        .iter()
+        .map(|(_, value)| {
+            let said: serde_json::Value = serde_json::from_slice(value).expect("JSON");
+            let problems = said["problems"].as_array().map_or(0, Vec::len);
+            (said["what"].as_str().unwrap_or_default().to_owned(), u64::try_from(problems).unwrap())
+        })
+        .collect();
+    let expected = [("rule_set", 0), ("rule_set_refused", 1), ("rule_set", 0)];
+    assert_eq!(what, expected.map(|(what, problems)| (what.to_owned(), problems)));
 }
