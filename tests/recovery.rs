@@ -2,10 +2,15 @@
 //! wrote: what it says in all must be what it says when nothing happens to it. No Kafka is needed: the loops are
 //! state machines.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
+use arrow::array::RecordBatch;
 use tierwatch::{
-    decode::Limits,
+    decode::{Decoder, Event, Limits},
     files,
     fold::{
         Origin, Source,
@@ -13,11 +18,17 @@ use tierwatch::{
     },
     judge::{
         journal::Recorded,
-        output::{BreachEvent, ReadingsHeader},
+        output::{BreachEvent, ReadingsHeader, with_version},
         stage::{Stage as Judge, Transaction},
     },
     partial::{Record, RuleSetRecord, open, read_ipc},
     rules::{Files, RuleSet, RuleSets, Settings, diagnostics},
+    store::stage::{Insert, Table},
+};
+
+use crate::{
+    end_to_end::{Line, batch_lines},
+    simulator::store::Store,
 };
 
 const START: i64 = 1_767_225_600_000;
@@ -35,7 +46,7 @@ fn rules() -> Vec<Arc<diagnostics::Source>> {
     vec![
         rule(
             "failures",
-            "levels: {warning: value > 0.2, critical: value > 0.6}\nfor: {warning: 10s, critical: 5s}\nkeep_firing_for: 5s\nno_data: {after: 10s, forget: 40s}",
+            "levels: {warning: value > 0.2, critical: value > 0.6}\nfor: {warning: 10s, critical: 5s}\nkeep_firing_for: 5s\nno_data: {after: 10s, forget: 40s}\nallowed_lateness: 40s",
             &format!(
                 "SELECT service, ratio(count(*) FILTER (WHERE status_code >= 500), count(*)) AS value, count(*) AS samples FROM {window} GROUP BY service"
             ),
@@ -96,7 +107,9 @@ fn requests() -> Vec<String> {
         }
         let failing = service == "payments" && (30_000..70_000).contains(&at);
         let status = if failing && n % 4 != 0 { 503 } else { 200 };
-        let time = START + at - (n * 7919 % 4000);
+        // Some come too late for their windows, and correct them.
+        let late = if n % 97 == 0 { 17_000 } else { 0 };
+        let time = START + at - (n * 7919 % 4000) - late;
         let ms = (n * 31 % 97) + if failing { 300 } else { 0 };
         lines.push(format!(r#"{{"event_time":{time},"service":"{service}","route":"/","method":"GET","status_code":{status},"duration_ms":{ms}.{}}}"#, n % 10));
     }
@@ -153,6 +166,8 @@ struct Written {
     state: BTreeMap<String, Option<Vec<u8>>>,
     readings: Vec<String>,
     breaches: Vec<String>,
+    /// The blocks of readings, as STORE gets them.
+    blocks: Vec<RecordBatch>,
 }
 
 impl Written {
@@ -160,7 +175,19 @@ impl Written {
         for (_, bytes) in &transaction.readings {
             let (_, rest) = open::<ReadingsHeader>(bytes).expect("a readings record");
             let batch = read_ipc(rest).expect("rows");
-            let names = ["rule", "series", "window_end", "value", "samples", "level", "state", "unjudged", "measures"];
+            let names = [
+                "rule",
+                "series",
+                "window_end",
+                "value",
+                "samples",
+                "level",
+                "state",
+                "unjudged",
+                "measures",
+                "corrected",
+                "retracted",
+            ];
             for row in 0..batch.num_rows() {
                 let cell = |name: &&str| {
                     arrow::util::display::array_value_to_string(batch.column_by_name(name).expect("a column"), row)
@@ -168,6 +195,7 @@ impl Written {
                 };
                 self.readings.push(names.iter().map(cell).collect::<Vec<_>>().join("|"));
             }
+            self.blocks.push(batch);
         }
         let line = |event: &BreachEvent| {
             format!("{} {} {} {} {}", event.window_end, event.rule, event.happened.name(), event.id, event.since)
@@ -291,4 +319,41 @@ fn nor_does_one_right_after_a_change_of_rules() {
         assert_eq!(disturbed.breaches, undisturbed.breaches, "after {record}");
         assert!(disturbed.readings == undisturbed.readings, "after {record}");
     }
+}
+
+#[test]
+fn corrections_come_to_what_all_events_say_and_make_nothing_flap() {
+    let corrected = set(vec![rules().swap_remove(0)]);
+    let never = |rule: Arc<diagnostics::Source>| {
+        let text = rule.text.replace("allowed_lateness: 40s", "");
+        Arc::new(diagnostics::Source { path: rule.path.clone(), text })
+    };
+    let uncorrected = set(vec![never(rules().swap_remove(0))]);
+    let with = play(&log(&[corrected]), 400, Crash::Never);
+    let without = play(&log(&[uncorrected]), 400, Crash::Never);
+    assert_eq!(with.breaches, without.breaches, "a correction makes no alert flap");
+    let first = |line: &&String| line.ends_with("|false|false");
+    assert!(with.readings.iter().filter(first).eq(&without.readings), "first readings are the same");
+    assert!(with.readings.len() > without.readings.len() + 10, "some are corrected");
+
+    let mut store = Store::default();
+    for (version, block) in (0..).zip(&with.blocks) {
+        let rows = with_version(block, version).expect("a version");
+        store.insert(&Insert { table: Table::Readings, rows, token: String::new() });
+    }
+    // Windows to which nothing more can come.
+    let until = START + 1_200 * 100 - 10_000 - 40_000;
+    let set = set(vec![rules().swap_remove(0)]);
+    let table = &set.catalog.tables["requests"];
+    let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
+    let all = table.columns.iter().map(|column| column.name.clone()).collect();
+    let lines = requests();
+    let event = |(offset, line)| Event { offset, timestamp: None, payload: Some(str::as_bytes(line)) };
+    let decoded = Decoder::new(table, &all, limits).decode((0..).zip(lines.iter().map(String::as_str)).map(event));
+    let from = tierwatch::panes::last_end_until(START - 20_000, 5_000);
+    let expected = batch_lines(&set, &BTreeMap::from([("requests".to_owned(), decoded.batch)]), from, until);
+    let found: BTreeSet<Line> = store.readings(until).cloned().collect();
+    let missing: Vec<_> = expected.difference(&found).take(3).collect();
+    let added: Vec<_> = found.difference(&expected).take(3).collect();
+    assert!(expected.len() > 20 && missing.is_empty() && added.is_empty(), "missing {missing:#?}, added {added:#?}");
 }

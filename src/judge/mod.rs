@@ -8,12 +8,14 @@
 
 mod breach;
 pub mod chain;
+pub mod corrections;
 pub mod diagnosis;
 pub mod history;
 pub mod journal;
 pub mod memory;
 pub mod output;
 pub mod panes;
+mod restore;
 mod rows;
 pub mod series;
 pub mod snapshot;
@@ -35,6 +37,7 @@ use datafusion::common::{DataFusionError, Result};
 
 use self::{
     chain::{Chain, Need},
+    corrections::{Corrections, correct},
     history::SeriesHistory,
     memory::Remembered,
     output::{Notice, Output},
@@ -49,7 +52,7 @@ use crate::{
     partial::{Partials, Record, RuleSetRecord, Section, Sections},
     planted::{self, Bug},
     position::Link,
-    rules::{Rule, RuleSet, RuleSets, catalog::OF_RULE, series::canonical},
+    rules::{Rule, RuleSet, RuleSets, catalog::OF_RULE, plan::FoldUse},
 };
 
 /// The columns of a table of readings that the rule itself does not give.
@@ -151,6 +154,8 @@ pub(crate) struct RuleState {
     pub(crate) fenced: Option<String>,
     /// What its history remembers, by series.
     pub(crate) histories: BTreeMap<Arc<str>, SeriesHistory>,
+    /// What may still be corrected.
+    pub(crate) corrections: Corrections,
     /// The window end since which it has more series than it may.
     pub(crate) overflowing: Option<Millis>,
     /// The first window end since which every window was whole and evaluated.
@@ -283,7 +288,7 @@ impl Judge {
             .filter_map(|(rule, fold)| {
                 let next = self.states.get(&rule.header.name)?.next_end?;
                 // Panes before `kept` are in no open window; panes before `whole` were in one that has closed.
-                Some((*rule, next - fold.hop.reach_ms(), fold.hop.window(next - rule.slide_ms).1))
+                Some((*rule, next - reach_ms(rule, fold), fold.hop.window(next - rule.slide_ms).1))
             })
             .collect();
         let kept = if users.len() < uses.len() {
@@ -298,6 +303,17 @@ impl Judge {
                 let known = lates.entry(rule.header.name.clone()).or_default();
                 *known = late.max(*known);
             }
+        }
+        let mut marked: BTreeMap<String, BTreeSet<Millis>> = BTreeMap::new();
+        for (rule, fold) in uses.iter().filter(|(rule, _)| rule.header.allowed_lateness_ms > 0) {
+            let Some(next) = self.states.get(&rule.header.name).and_then(|state| state.next_end) else { continue };
+            let (_, whole) = fold.hop.window(next - rule.slide_ms);
+            let late: BTreeSet<Millis> = panes.iter().copied().filter(|pane| *pane < whole).collect();
+            let ends = late.into_iter().flat_map(|pane| corrections::ends(rule, fold, pane, next));
+            marked.entry(rule.header.name.clone()).or_default().extend(ends);
+        }
+        for (name, ends) in marked {
+            self.states.entry(name).or_default().corrections.late(ends);
         }
         let mut by_pane: BTreeMap<Millis, Vec<u32>> = BTreeMap::new();
         for (row, pane) in panes.iter().enumerate().filter(|(_, pane)| **pane >= kept) {
@@ -347,7 +363,27 @@ impl Judge {
             if mode == Mode::Live {
                 self.close(&rule, end, active, out)?;
             }
+            self.correct(&rule, end, active, mode, out);
             self.states.entry(rule.header.name.clone()).or_default().next_end = Some(end + rule.slide_ms);
+        }
+    }
+
+    /// Corrects the windows to which nothing more may come.
+    fn correct(&mut self, rule: &Arc<Rule>, end: Millis, active: &Active, mode: Mode, out: &mut Vec<Output>) {
+        let Some(state) = self.states.get_mut(&rule.header.name).filter(|_| rule.header.allowed_lateness_ms > 0) else {
+            return;
+        };
+        let settled = state.corrections.settle(end.saturating_sub(rule.header.allowed_lateness_ms));
+        let partition = (self.partition, active.record.partitions);
+        for (end, said) in settled {
+            // In a replay it was corrected before; of a window that is not whole not all is known.
+            let Some(state) = self.states.get(&rule.header.name).filter(|state| state.fenced.is_none()) else { return };
+            if mode == Mode::Live && self.whole(rule, end) {
+                let window = Window { rule, end, whole: true, partition, stores: &self.panes };
+                if let Err(error) = correct(&window, state, said, out) {
+                    self.fence(rule, end, &error, out);
+                }
+            }
         }
     }
 
@@ -477,61 +513,14 @@ impl Judge {
         state.whole_from = None;
     }
 
-    /// Takes readings as they were recorded: their rule's history learns from them, and who reads them gets them.
-    pub fn restore_readings(&mut self, remembered: &Remembered) -> Result<()> {
-        let Some(active) = self.rules.clone() else { return Ok(()) };
-        let Some(rule) = active.set.rule(&remembered.rule) else { return Ok(()) };
-        if !memory::same_columns(&remembered.rows, &rule.output.schema) {
-            // Of a version with other columns: the history began anew with the next one.
-            if let Some(state) = self.states.get_mut(&remembered.rule) {
-                state.histories.clear();
-            }
-            return Ok(());
-        }
-        let (rows, judged) = remembered.of_sql(rule.output.of_sql)?;
-        let mut series: Vec<Arc<str>> = Vec::new();
-        for row in 0..rows.num_rows() {
-            let columns = rows::key_columns(rule, &rows, row)?;
-            series.push(canonical(columns.into_iter().collect()).into());
-        }
-        let state = self.states.entry(remembered.rule.clone()).or_default();
-        let window = history::Window { rows: &rows, series: &series, judged: &judged, end: remembered.end };
-        history::step(&rule.history, &mut state.histories, &window)?;
-        self.feed(remembered, &active, &mut Vec::new());
-        Ok(())
-    }
-
     /// Since when folds over readings were given them.
     pub fn fed_from(&self) -> &BTreeMap<String, Millis> {
         &self.fed_from
     }
 
-    /// Takes since when folds over readings were given them, as it was recorded; others were given none.
-    pub fn restore_fed_from(&mut self, fed_from: &BTreeMap<String, Millis>) {
-        let folds = self.rules.iter().flat_map(|active| active.set.folds.iter());
-        let readings = folds.filter(|(_, spec)| spec.table.rule.is_some()).map(|(fold, _)| fold.clone());
-        self.fed_from =
-            readings.map(|fold| (fold.clone(), fed_from.get(&fold).copied().unwrap_or(Millis::MAX))).collect();
-    }
-
-    /// Folds that were given nothing yet begin with what comes next.
-    pub fn end_of_replay(&mut self) {
-        self.fed_from.retain(|_, from| *from < Millis::MAX);
-    }
-
     /// The next window of each rule that has begun.
     pub fn next_ends(&self) -> BTreeMap<String, Millis> {
         self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.next_end?))).collect()
-    }
-
-    /// Takes the next window of each rule as it was recorded.
-    pub fn restore_next_ends(&mut self, next_ends: &BTreeMap<String, Millis>) {
-        for name in next_ends.keys() {
-            self.states.entry(name.clone()).or_default();
-        }
-        for (name, state) in &mut self.states {
-            state.next_end = next_ends.get(name).copied();
-        }
     }
 
     /// The readings that were remembered since this was asked last.
@@ -542,13 +531,6 @@ impl Judge {
     /// Since when each rule has had whole windows.
     pub fn whole_from(&self) -> BTreeMap<String, Millis> {
         self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.whole_from?))).collect()
-    }
-
-    /// Takes since when each rule has had whole windows, as it was recorded.
-    pub fn restore_whole_from(&mut self, whole_from: &BTreeMap<String, Millis>) {
-        for (name, state) in &mut self.states {
-            state.whole_from = whole_from.get(name).copied();
-        }
     }
 
     /// What the histories of a rule remember, by series.
@@ -563,7 +545,7 @@ impl Judge {
             for rule in active.set.rules.iter().chain(self.older.values().map(|older| &older.rule)) {
                 for fold in rule.all_folds().filter(|fold| fold.ids.fold == *fingerprint) {
                     let next = self.states.get(&rule.header.name).and_then(|state| state.next_end);
-                    until = until.zip(next).map(|(until, next)| until.min(next - fold.hop.reach_ms()));
+                    until = until.zip(next).map(|(until, next)| until.min(next - reach_ms(rule, fold)));
                 }
             }
             if let Some(until) = until {
@@ -598,15 +580,6 @@ impl Judge {
             .collect()
     }
 
-    /// Takes the level and episode of a series as they were recorded.
-    pub fn restore_series(&mut self, rule: &str, series: &str, state: Option<SeriesState>) {
-        let rule = self.states.entry(rule.to_owned()).or_default();
-        match state {
-            Some(state) => _ = rule.series.insert(series.into(), state),
-            None => _ = rule.series.remove(series),
-        }
-    }
-
     /// Rules that are fenced off, and why.
     pub fn fenced(&self) -> BTreeMap<String, String> {
         self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.fenced.clone()?))).collect()
@@ -615,20 +588,6 @@ impl Judge {
     /// Rules that have more series than they may, and since when.
     pub fn overflowing(&self) -> BTreeMap<String, Millis> {
         self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.overflowing?))).collect()
-    }
-
-    /// Takes which rules have more series than they may as it was recorded.
-    pub fn restore_overflowing(&mut self, overflowing: &BTreeMap<String, Millis>) {
-        for (name, state) in &mut self.states {
-            state.overflowing = overflowing.get(name).copied();
-        }
-    }
-
-    /// Takes which rules are fenced off as it was recorded.
-    pub fn restore_fenced(&mut self, fenced: &BTreeMap<String, String>) {
-        for (rule, reason) in fenced {
-            self.states.entry(rule.clone()).or_default().fenced = Some(reason.clone());
-        }
     }
 
     /// The earliest window end that some rule has yet to close: outputs before it are complete.
@@ -655,6 +614,11 @@ impl Judge {
     pub fn active(&self) -> Option<&Active> {
         self.rules.as_ref()
     }
+}
+
+/// How far back of its next window a rule needs the panes of a fold.
+fn reach_ms(rule: &Rule, fold: &FoldUse) -> i64 {
+    fold.hop.reach_ms().saturating_add(rule.header.allowed_lateness_ms)
 }
 
 fn describe(section: &Section) -> String {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
-    array::{BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, UInt64Array},
+    array::{ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, UInt64Array},
     datatypes::{DataType, Field, Schema},
     error::ArrowError,
 };
@@ -60,12 +60,16 @@ pub struct Reading {
     pub level: Option<Level>,
     /// The level after `for` and `keep_firing_for`.
     pub state: Level,
-    /// Why it is not judged: `no_value`, `no_level`, `judge_when`, `partial`.
+    /// Why it is not judged: `no_value`, `no_level`, `judge_when`, `partial`, `late`.
     pub unjudged: Option<&'static str>,
     /// Other numbers.
     pub measures: Vec<(String, Option<Measure>)>,
     /// Other texts.
     pub labels: Vec<(String, Option<String>)>,
+    /// True where late events changed what was said at first. Level and state did not follow.
+    pub corrected: bool,
+    /// True where late events took the reading away.
+    pub retracted: bool,
 }
 
 impl Reading {
@@ -84,6 +88,8 @@ impl Reading {
             measures: self.measures.iter().map(|(name, value)| (name.as_str(), value)).collect(),
             labels: self.labels.iter().map(|(name, text)| (name.as_str(), text)).collect(),
             unjudged: self.unjudged,
+            corrected: self.corrected,
+            retracted: self.retracted,
         };
         serde_json::to_string(&line).unwrap_or_else(|error| unreachable!("a reading is plain data: {error}"))
     }
@@ -106,6 +112,10 @@ struct ReadingLine<'a> {
     labels: BTreeMap<&'a str, &'a Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unjudged: Option<&'static str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    corrected: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    retracted: bool,
 }
 
 /// One event of a breach: enough to act on with no further query. The shape is `schemas/breach.schema.json`.
@@ -310,6 +320,9 @@ pub struct ReadingsHeader {
 pub fn readings_batch(readings: &[&Reading], partition: i32) -> Result<RecordBatch, ArrowError> {
     let text = |f: fn(&Reading) -> String| texts(readings.iter().map(|r| f(r)));
     let time = |f: fn(&Reading) -> Millis| times(readings.iter().map(|r| f(r)));
+    let flag = |f: fn(&Reading) -> bool| -> ArrayRef {
+        Arc::new(readings.iter().map(|r| Some(f(r))).collect::<BooleanArray>())
+    };
     let measures = |r: &&Reading| -> Vec<(String, f64)> {
         r.measures.iter().filter_map(|(name, value)| Some((name.clone(), value.as_ref()?.as_f64()))).collect()
     };
@@ -334,6 +347,8 @@ pub fn readings_batch(readings: &[&Reading], partition: i32) -> Result<RecordBat
         ("state", text(|r| r.state.name().into())),
         ("unjudged", text(|r| r.unjudged.unwrap_or_default().into())),
         ("partial", Arc::new(readings.iter().map(partial).collect::<BooleanArray>())),
+        ("corrected", flag(|r| r.corrected)),
+        ("retracted", flag(|r| r.retracted)),
         ("measures", number_maps(readings.iter().map(measures))?),
         ("labels", text_maps(readings.iter().map(labels))?),
         ("unit", text(|r| r.rule.header.unit.clone())),

@@ -8,7 +8,8 @@ use arrow::{array::AsArray, datatypes::Int64Type};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Active, Compiled, Judge, RuleState, chain::Chain, history::SeriesHistory, series::SeriesState, switch::Older,
+    Active, Compiled, Judge, RuleState, chain::Chain, corrections::Corrections, history::SeriesHistory,
+    series::SeriesState, switch::Older,
 };
 use crate::{
     fold::accumulate::conform,
@@ -47,6 +48,8 @@ struct RuleHeader {
     whole_from: Option<Millis>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     overflowing: Option<Millis>,
+    #[serde(default, skip_serializing_if = "Corrections::is_empty")]
+    corrections: Corrections,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,6 +93,7 @@ impl Judge {
                 histories: state.histories.clone(),
                 whole_from: state.whole_from,
                 overflowing: state.overflowing,
+                corrections: state.corrections.clone(),
             };
             (name.clone(), header)
         });
@@ -157,8 +161,11 @@ impl Judge {
             }
         }
         for (name, state) in header.states {
-            let RuleHeader { next_end, late, fenced, series, histories, whole_from, overflowing } = state;
-            judge.states.insert(name, RuleState { next_end, late, fenced, series, histories, whole_from, overflowing });
+            let RuleHeader { next_end, late, fenced, series, histories, whole_from, overflowing, corrections } = state;
+            judge.states.insert(
+                name,
+                RuleState { next_end, late, fenced, series, histories, whole_from, overflowing, corrections },
+            );
         }
         Ok((judge, header.position))
     }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     panes::Millis,
-    partial::{FormatError, Record, envelope, ipc},
+    partial::{FormatError, Record, envelope, ipc, open, read_ipc},
     planted::{self, Bug},
     rules::{RuleSet, RuleSets, hash, hash_bytes},
 };
@@ -391,6 +391,10 @@ impl Assigned {
             self.judge.restore_next_ends(&self.last.next_ends);
             self.judge.restore_overflowing(&self.last.overflowing);
             self.judge.restore_whole_from(&self.last.whole_from);
+            for block in entries.iter().flat_map(|entry| &entry.blocks) {
+                let (_, rows) = open::<ReadingsHeader>(block)?;
+                self.judge.restore_said(&read_ipc(rows)?)?;
+            }
         }
         self.judge.take_changed();
         Ok(())

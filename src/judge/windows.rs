@@ -108,6 +108,8 @@ pub(super) fn evaluate(
             unjudged: unjudged[row],
             measures: measures(rule, &rows, row),
             labels: texts(rule, &rows, row)?,
+            corrected: false,
+            retracted: false,
         };
         let who = Identity { rule: &rule.header.name, series: &series };
         let known = state.series.get(&series);
@@ -130,6 +132,7 @@ pub(super) fn evaluate(
         }
         levels.push((reading.level, reading.state));
         let event = change.and_then(|change| told.event(who, Some(&reading), &change));
+        state.corrections.said(&reading);
         out.push(Output::Reading(Box::new(reading)));
         out.extend(event);
     }
@@ -177,7 +180,7 @@ fn expect(window: &Window<'_>, state: &mut RuleState, changed: &mut BTreeSet<(St
 }
 
 /// The rows of the rule's SQL, and the series that no event of the window speaks of.
-fn rows(window: &Window<'_>, state: &RuleState) -> Result<(RecordBatch, BTreeSet<Arc<str>>)> {
+pub(super) fn rows(window: &Window<'_>, state: &RuleState) -> Result<(RecordBatch, BTreeSet<Arc<str>>)> {
     let rule = window.rule;
     let mut results = Vec::new();
     // To rules to which silence is zero: the series that no fold speaks of.

@@ -164,6 +164,8 @@ pub struct Header {
     pub no_data: NoData,
     /// After how long an open breach is told again, in milliseconds.
     pub repeat_ms: Option<i64>,
+    /// How late events may correct windows that have closed, in milliseconds.
+    pub allowed_lateness_ms: i64,
     /// How many series it may have in one partition; what comes beyond is put together in one.
     pub max_series: usize,
     /// Texts for people.
@@ -213,6 +215,7 @@ struct Raw {
     no_data: Option<RawNoData>,
     repeat_interval: Option<Spanned<String>>,
     max_series: Option<Spanned<u64>>,
+    allowed_lateness: Option<Spanned<String>>,
     #[serde(default)]
     annotations: Annotations,
     mode: Option<Mode>,
@@ -476,6 +479,7 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize, defaults: &Defaults) 
     let for_ms = raw.for_span.as_ref().map(|given| read.levels(given));
     let keep_firing_ms = raw.keep_firing_for.as_ref().map(|span| read.ms(span));
     let repeat_ms = raw.repeat_interval.as_ref().map(|span| read.ms(span));
+    let allowed_lateness_ms = raw.allowed_lateness.as_ref().map_or(0, |span| read.ms(span));
     let no_data = raw.no_data.as_ref().map(|given| read.no_data(given));
     let expect = raw.no_data.as_ref().and_then(|given| given.expect.as_ref()).and_then(|given| read.expect(given));
     let timezone = raw.timezone.as_ref().map(|given| read.timezone(given));
@@ -587,6 +591,7 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize, defaults: &Defaults) 
         judge_when,
         no_data: no_data.or(defaults.no_data).unwrap_or_default(),
         repeat_ms: repeat_ms.or(defaults.repeat_ms),
+        allowed_lateness_ms,
         max_series: usize::try_from(max_series).unwrap_or(usize::MAX),
         annotations,
         shadow: raw.mode.or(defaults.mode) == Some(Mode::Shadow),

@@ -10,7 +10,7 @@ mod edge;
 mod kafka;
 mod oracle;
 mod random;
-mod store;
+pub(crate) mod store;
 
 use std::{
     cell::{Cell, RefCell},

@@ -15,8 +15,8 @@ use crate::end_to_end::{Line, line};
 
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    /// Version and line of each reading, by rule, series and window end.
-    readings: BTreeMap<(String, String, i64), (u64, Line)>,
+    /// Version and line of each reading, without a line where it was retracted, by rule, series and window end.
+    readings: BTreeMap<(String, String, i64), (u64, Option<Line>)>,
     /// Breach events by id.
     breaches: BTreeMap<String, u64>,
     /// Version and watermark by rule and partition.
@@ -54,13 +54,14 @@ impl Store {
             Table::Readings => {
                 let (rules, series, ends) = (texts(rows, "rule"), texts(rows, "series"), times(rows, "window_end"));
                 let values = rows.column_by_name("value").expect("a value").as_primitive::<Float64Type>();
+                let retracted = rows.column_by_name("retracted").expect("a flag").as_boolean();
                 let samples = rows.column_by_name("samples").expect("samples").as_primitive::<Int64Type>();
                 for row in 0..rows.num_rows() {
                     let value = values.is_valid(row).then(|| values.value(row).to_bits());
                     let samples = samples.is_valid(row).then(|| samples.value(row));
                     let line = line(&rules[row], &series[row], ends[row], value, samples, &measures(rows, row));
                     let key = (rules[row].clone(), series[row].clone(), ends[row]);
-                    replace(&mut self.readings, key, versions.value(row), line);
+                    replace(&mut self.readings, key, versions.value(row), (!retracted.value(row)).then_some(line));
                 }
             }
             Table::Breaches => {
@@ -79,7 +80,7 @@ impl Store {
 
     /// The readings of windows that end until then.
     pub(crate) fn readings(&self, until: i64) -> impl Iterator<Item = &Line> {
-        self.readings.iter().filter(move |((_, _, end), _)| *end <= until).map(|(_, (_, line))| line)
+        self.readings.iter().filter(move |((_, _, end), _)| *end <= until).filter_map(|(_, (_, line))| line.as_ref())
     }
 
     /// The ids of breach events.
