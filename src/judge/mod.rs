@@ -349,7 +349,14 @@ impl Judge {
             if begins {
                 state.next_end = first.filter(|first| *first <= watermark || !rule.expected.is_empty());
             }
-            let Some(end) = state.next_end else { return Ok(()) };
+            let Some(end) = state.next_end else {
+                // A version that has nothing to judge by waits for nothing, where the next one has.
+                if self.older.contains_key(&rule.header.name) && self.first_end(new, watermark).is_some() {
+                    self.take_over(new, mode, out)?;
+                    continue;
+                }
+                return Ok(());
+            };
             if begins && self.whole(&rule, Millis::MIN) {
                 // Nothing was before the first window.
                 self.states.entry(rule.header.name.clone()).or_default().whole_from = Some(Millis::MIN);

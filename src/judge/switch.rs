@@ -127,7 +127,7 @@ impl Judge {
     }
 
     /// The version in force judges from now on.
-    fn take_over(&mut self, new: &Arc<Rule>, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
+    pub(super) fn take_over(&mut self, new: &Arc<Rule>, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
         let Some(Older { rule, .. }) = self.older.remove(&new.header.name) else { return Ok(()) };
         if let Some(state) = self.states.get_mut(&rule.header.name) {
             if let (Some(reason), Mode::Live) = (state.fenced.take(), mode) {
