@@ -351,7 +351,8 @@ impl Judge {
             }
             let Some(end) = state.next_end else {
                 // A version that has nothing to judge by waits for nothing, where the next one has.
-                if self.older.contains_key(&rule.header.name) && self.first_end(new, watermark).is_some() {
+                let older = self.older.contains_key(&rule.header.name);
+                if older && first.is_none() && self.first_end(new, watermark).is_some() {
                     self.take_over(new, mode, out)?;
                     continue;
                 }

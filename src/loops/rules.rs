@@ -109,8 +109,10 @@ pub async fn announce(job: &Job, set: &RuleSet, provenance: &Provenance, edge: &
             return Ok(false);
         }
     }
-    let number = last.map_or(1, |last| last.number + 1);
-    let began_ms = last.map_or_else(|| edge.now(), |last| last.began_ms);
+    let now = edge.now();
+    // It grows with time, so that two sets differ even where the first has vanished from this topic and not from others.
+    let number = u64::try_from(now).unwrap_or_default().max(last.map_or(1, |last| last.number + 1));
+    let began_ms = last.map_or(now, |last| last.began_ms);
     let times = (began_ms, provenance.newest_ms);
     let commit = provenance.commit.clone();
     let record = RuleSetRecord::new(number, &set.hash, commit, topics.partitions, times, set.settings, &set.files);

@@ -347,15 +347,6 @@ impl Kafka {
         entries.take_while(|entry| entry.offset < stable).take(most).cloned().collect()
     }
 
-    /// Retention: what lies before a position is gone.
-    pub(crate) fn delete_before(&mut self, place: &Place, low: i64) {
-        if let Some(log) = self.log_mut(place) {
-            log.low = log.low.max(low.min(log.high));
-            let low = log.low;
-            log.entries.retain(|entry| entry.offset >= low);
-        }
-    }
-
     // Groups.
 
     pub(crate) fn join(&mut self, group: &str, topics: &[String]) -> u64 {
@@ -373,14 +364,6 @@ impl Kafka {
             && member.topics != topics
         {
             member.topics = topics.to_vec();
-            group.generation += 1;
-        }
-    }
-
-    pub(crate) fn leave(&mut self, group: &str, member: u64) {
-        if let Some(group) = self.groups.get_mut(group)
-            && group.members.remove(&member).is_some()
-        {
             group.generation += 1;
         }
     }
@@ -462,10 +445,17 @@ impl Kafka {
         Ok(())
     }
 
-    /// Expired: the group has forgotten where it stopped.
+    /// Expired: the group has forgotten where it stopped, and who was in it.
     pub(crate) fn forget(&mut self, group: &str) {
         if let Some(group) = self.groups.get_mut(group) {
             group.offsets.clear();
+            group.members.clear();
+            group.generation += 1;
+        }
+        let of_group = |key: &(String, Place)| key.0 == group;
+        for transaction in self.transactions.values_mut() {
+            transaction.offsets.retain(|key, _| !of_group(key));
+            transaction.decided.retain(|(_, part, _)| !matches!(part, Part::Offset(key) if of_group(key)));
         }
     }
 }

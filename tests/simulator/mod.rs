@@ -56,14 +56,27 @@ pub(crate) struct Faults {
     pub(crate) end: usize,
     /// An instance whose clock jumps.
     pub(crate) clock: usize,
+    /// All instances down at once, for so long that the groups forget their positions.
+    pub(crate) forget: usize,
     /// An instance that sees other rule files.
     pub(crate) rules: usize,
     /// The most records of one fetch.
     pub(crate) batch_max: usize,
 }
 
-const NONE: Faults =
-    Faults { torn: 0, late: 0, unknown: 0, insert: 0, kill: 0, stall: 0, end: 0, clock: 0, rules: 0, batch_max: 1_000 };
+const NONE: Faults = Faults {
+    torn: 0,
+    late: 0,
+    unknown: 0,
+    insert: 0,
+    kill: 0,
+    stall: 0,
+    end: 0,
+    clock: 0,
+    forget: 0,
+    rules: 0,
+    batch_max: 1_000,
+};
 
 /// Everything that is not an instance.
 pub(crate) struct World {
@@ -233,6 +246,22 @@ impl Simulation<'_> {
         Ok(())
     }
 
+    /// All die, and the groups forget where they stopped.
+    fn forget(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        if !world.random.once_in(world.faults.forget) {
+            return;
+        }
+        world.note("positions forgotten");
+        ["fold", "judge", "store"].iter().for_each(|group| world.kafka.forget(group));
+        let now = world.kafka.now;
+        for instance in &mut self.instances {
+            instance.announcing = None;
+            instance.tasks.clear();
+            instance.starts_at = now + world.random.between(0, 3_000);
+        }
+    }
+
     /// What befalls an instance.
     fn befall(&mut self, at: usize) {
         let (kill, stall, end, clock, wait) = {
@@ -311,6 +340,9 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
             if now >= calm_at {
                 world.faults = Faults { batch_max: faults.batch_max, ..NONE };
             }
+        }
+        if passes {
+            simulation.forget();
         }
         let at = world.borrow_mut().random.below(count);
         simulation.befall(at);
@@ -419,6 +451,7 @@ const STORM: Faults = Faults {
     stall: 2_000,
     end: 6_000,
     clock: 6_000,
+    forget: 0,
     rules: 0,
     batch_max: 50,
 };
@@ -436,7 +469,8 @@ fn seeds() {
         let faults = match seed % 10 {
             0 => NONE,
             1..5 => STORM,
-            5..7 => Faults { rules: 40, ..STORM },
+            5 => Faults { rules: 40, ..STORM },
+            6 => Faults { forget: 300, ..STORM },
             _ => Faults { torn: 40, rules: 60, ..STORM },
         };
         play(&case, faults, seed)
