@@ -156,7 +156,8 @@ fn none(what: &str, offenders: impl IntoIterator<Item = String>) {
 
 #[test]
 fn the_core_has_no_door_to_the_world() {
-    let core = FLOW.into_iter().chain(LOOSE).flat_map(|place| sources(&format!("src/{place}"), ".rs"));
+    // The loops ask an edge for all of that, so that the simulator can answer.
+    let core = FLOW.into_iter().chain(LOOSE).chain(["loops"]).flat_map(|place| sources(&format!("src/{place}"), ".rs"));
     none(
         "the core reads no clock, file, network or environment, and spawns nothing",
         core.flat_map(|file| file.naming(DOORS)),
