@@ -6,12 +6,15 @@
     clippy::disallowed_methods,
     clippy::let_underscore_must_use,
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
     reason = "a test that panics is a test that fails, and tests wait by the clock"
 )]
 
 mod backtest;
 mod bad_input;
 mod bed;
+mod chaos;
 mod check;
 mod end_to_end;
 mod incidents;
