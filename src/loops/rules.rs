@@ -1,7 +1,7 @@
 //! How a rule set enters the log: the set in force is the last one in the rules topic, and every partials partition gets
 //! it before the first section made under it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{Edge, EdgeError, Error, Job, Outgoing};
 use crate::{
@@ -30,9 +30,30 @@ pub(super) async fn last(job: &Job, edge: &mut impl Edge) -> Result<Option<RuleS
     Ok(last)
 }
 
+/// How often it is tried to append a rule set.
+const TRIES: u32 = 20;
+/// The pause after the first try that failed; after each further one it is longer by this.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Appends this instance's rule set where it is not in force, or takes the one in force where that is newer. Notes in
 /// the job when the first rule set of all was written.
 pub async fn announce(job: &mut Job, provenance: &Provenance, edge: &mut impl Edge) -> Result<(), Error> {
+    // Instances that start together fence each other: whoever did not come last looks again.
+    for tried in 1..TRIES {
+        let Err(error) = attempt(job, provenance, edge).await? else { return Ok(()) };
+        if edge.ending() {
+            return Err(error.into());
+        }
+        tracing::warn!(%error, "the rule set could not be written; looking again at the one in force");
+        // Not all at the same time again.
+        let own = Duration::from_millis(job.instance.bytes().map(u64::from).sum::<u64>() % 64);
+        edge.pause(PAUSE * tried + own).await;
+    }
+    Ok(attempt(job, provenance, edge).await??)
+}
+
+/// One try; the inner error is that of the transaction, of which nobody knows whether it was written.
+async fn attempt(job: &mut Job, provenance: &Provenance, edge: &mut impl Edge) -> Result<Result<(), EdgeError>, Error> {
     let topics = job.config.topics.clone();
     // Who is ready last is the only one who may write: two that find the same set in force don't both follow it.
     edge.ready().await?;
@@ -43,7 +64,7 @@ pub async fn announce(job: &mut Job, provenance: &Provenance, edge: &mut impl Ed
         job.number = last.number;
         if last.hash == job.set.hash {
             tracing::info!(hash = last.hash, number = last.number, "the rule set is in force");
-            return Ok(());
+            return Ok(Ok(()));
         }
         if last.newest_ms > newest_ms {
             tracing::warn!(
@@ -56,7 +77,7 @@ pub async fn announce(job: &mut Job, provenance: &Provenance, edge: &mut impl Ed
                 return Err(Error::NewerRules(last.hash.clone()));
             }
             job.set = Arc::new(set);
-            return Ok(());
+            return Ok(Ok(()));
         }
     }
     let number = last.as_ref().map_or(1, |last| last.number + 1);
@@ -97,7 +118,9 @@ pub async fn announce(job: &mut Job, provenance: &Provenance, edge: &mut impl Ed
         value: Some(audit.to_string().into_bytes()),
         ..Outgoing::default()
     });
-    edge.publish(&records).await?;
+    if let Err(error) = edge.publish(&records).await {
+        return Ok(Err(error));
+    }
     tracing::info!(hash = record.hash, number, rules = job.set.rules.len(), "the rule set was written to the log");
-    Ok(())
+    Ok(Ok(()))
 }

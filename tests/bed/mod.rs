@@ -119,6 +119,11 @@ impl Kafka {
         self.launch();
     }
 
+    /// The folder of the broker's log segments.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
     fn format(&self, controller: u16) {
         let properties = format!(
             "process.roles=broker,controller\n\
@@ -143,7 +148,7 @@ impl Kafka {
              share.coordinator.state.topic.replication.factor=1\n\
              share.coordinator.state.topic.min.isr=1\n",
             self.port,
-            self.dir.join("data").display(),
+            self.data().display(),
         );
         let file = self.dir.join("server.properties");
         fs::write(&file, properties).expect("the temporary folder takes the broker's settings");

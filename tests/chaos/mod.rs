@@ -26,6 +26,7 @@ use std::{
     env, fs,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -135,6 +136,7 @@ fn what_is_said_is_right_and_said_once_whatever_happens() {
                 let _ = fs::copy(log, plan.folder.join(format!("{name}-{number}.log")));
             }
         }
+        let _ = Command::new("cp").arg("-r").arg(bed.kafka.data()).arg(plan.folder.join("kafka-data")).status();
         eprintln!("CHAOS_SEED={} failed; events, rules and logs are in {}", plan.seed, plan.folder.display());
         resume_unwind(failure);
     }
