@@ -182,6 +182,11 @@ impl GroupConsumer {
         sys::is_member(self.consumer.as_ref()).then(|| self.consumer.group_metadata()).flatten()
     }
 
+    /// The group, whether this is a member of it or not.
+    pub fn group(&self) -> Option<ConsumerGroupMetadata> {
+        self.consumer.group_metadata()
+    }
+
     /// A topic as it is now.
     pub fn describe(&self, topic: &str) -> Result<Described, Error> {
         let metadata = self.probe.fetch_metadata(Some(topic), REQUEST)?;

@@ -138,11 +138,17 @@ fn work(context: &Context, stage: Stage) -> Result<(), Error> {
 
 fn edge<'a>(context: &'a Context, group: &str, topics: &[String], writer: &str) -> Result<KafkaEdge<'a>, Error> {
     let config = &context.job.config.kafka;
+    let own = &context.job.config.topics;
+    // All that somebody writes to: the first one is no place at which a group stops.
+    let single = [&own.audit, &own.dead_letters, &own.rules].map(|topic| (topic.clone(), 0));
+    let spread = [&own.partials, &own.readings, &own.alerts, &own.state];
+    let spread = spread.into_iter().flat_map(|topic| (0..own.partitions).map(|partition| (topic.clone(), partition)));
+    let places = single.into_iter().chain(spread).collect();
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     Ok(KafkaEdge {
         context,
         consumer: GroupConsumer::join(&context.client, group, &topics, config.session_timeout)?,
-        transactions: Transactions::new(&context.client, writer, config.transaction_timeout),
+        transactions: Transactions::new(&context.client, writer, config.transaction_timeout, places),
         target: Target::None,
     })
 }
