@@ -362,9 +362,10 @@ pub(crate) fn rule_lines(
                 let column = column.as_primitive::<Float64Type>();
                 column.is_valid(row).then(|| column.value(row))
             };
-            let samples = rule.output.samples.map(|at| {
+            let samples = rule.output.samples.and_then(|at| {
                 let column = arrow::compute::cast(rows.column(at), &DataType::Int64).expect("a whole number");
-                column.as_primitive::<Int64Type>().value(row)
+                let column = column.as_primitive::<Int64Type>();
+                column.is_valid(row).then(|| column.value(row))
             });
             let measures: BTreeMap<String, u64> =
                 rule.output.measures.iter().filter_map(|at| Some((name(at), number(at)?.to_bits()))).collect();

@@ -74,11 +74,16 @@ impl Kind {
     }
 }
 
-/// The kinds of so many faults: each kind once, in any order, then each once more, and so on.
-pub(crate) fn schedule(random: &mut Random, count: usize, rules: bool) -> Vec<Kind> {
+/// The kinds of so many faults: each kind once, in any order, then each once more, and so on. `only` names the kinds
+/// that count, where not all do.
+pub(crate) fn schedule(random: &mut Random, count: usize, rules: bool, only: &str) -> Vec<Kind> {
+    let all = Kind::ALWAYS.into_iter().chain(rules.then_some(Kind::RulesChanged));
+    let all: Vec<Kind> =
+        all.filter(|kind| only.is_empty() || only.split(',').any(|name| name == format!("{kind:?}"))).collect();
+    assert!(!all.is_empty(), "no kind of fault is called {only}");
     let mut kinds = Vec::new();
     while kinds.len() < count {
-        let mut deck: Vec<Kind> = Kind::ALWAYS.into_iter().chain(rules.then_some(Kind::RulesChanged)).collect();
+        let mut deck = all.clone();
         while !deck.is_empty() {
             kinds.push(deck.swap_remove(random.below(deck.len())));
         }

@@ -10,6 +10,7 @@
 //! | `CHAOS_FAULTS` | how many faults; with none, events come as fast as the broker takes them |
 //! | `CHAOS_SEED` | what happens and in which order; printed, and another one each time unless it is set |
 //! | `CHAOS_RULES` | `1`: rule files change in the middle, too |
+//! | `CHAOS_KINDS` | only these kinds of faults, as `BrokerKilled,Stalled`; `Kind` has all names |
 //! | `CHAOS_BINARY` | another binary than the one just built |
 //! | `CHAOS_REPORT` | where the report is written to |
 //!
@@ -80,6 +81,7 @@ pub(crate) struct Plan {
     pub(crate) events: usize,
     pub(crate) faults: usize,
     pub(crate) rules: bool,
+    pub(crate) kinds: String,
     pub(crate) binary: PathBuf,
     /// Where logs, rules and events are.
     pub(crate) folder: PathBuf,
@@ -98,6 +100,7 @@ impl Plan {
             seed,
             events: variable("CHAOS_EVENTS").unwrap_or(EVENTS),
             faults: variable("CHAOS_FAULTS").unwrap_or(FAULTS),
+            kinds: variable("CHAOS_KINDS").unwrap_or_default(),
             rules: variable::<u8>("CHAOS_RULES") == Some(1),
             binary: variable("CHAOS_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_tierwatch").into()),
             folder: env::temp_dir().join(format!("tierwatch-chaos-{seed}-{}", std::process::id())),
@@ -157,7 +160,7 @@ fn run(plan: &Plan, bed: &mut Bed) {
 
     let client = source_topics(&bed.kafka, PARTITIONS);
     let mut random = Random::new(plan.seed);
-    let kinds = schedule(&mut random, plan.faults, plan.rules);
+    let kinds = schedule(&mut random, plan.faults, plan.rules, &plan.kinds);
     let mut fleet = Fleet::new(plan, &bed.kafka, &bed.clickhouse);
     let watch = Watch::start(&bed.kafka.brokers);
     let feed = Feed::start(plan, client, kinds.len());

@@ -86,7 +86,7 @@ impl Watch {
         let pause = |(at, fault): (usize, &Fault)| {
             let longest = |times: &Vec<i64>| {
                 let during = times.windows(2).filter(|pair| pair[1] > fault.at_ms && pair[0] < until(at));
-                during.map(|pair| pair[1] - pair[0].max(fault.at_ms)).max().unwrap_or_default()
+                during.map(|pair| pair[1].min(until(at)) - pair[0].max(fault.at_ms)).max().unwrap_or_default()
             };
             (fault.kind, seen.values().map(longest).max().unwrap_or_default())
         };
