@@ -131,7 +131,7 @@ impl Edge for KafkaEdge<'_> {
 
     async fn write(&mut self, records: &[Outgoing], positions: &[(String, i32, i64)]) -> Result<(), EdgeError> {
         let Some(metadata) = self.consumer.metadata() else {
-            return Err(kafka::Error::Admin("this instance is no member of its group just now".into()).into());
+            return Err(kafka::Error::NoMember.into());
         };
         Ok(self.transactions.write(records, &offsets(positions)?, Some(&metadata))?)
     }

@@ -52,7 +52,7 @@ use crate::{
 
 pub(crate) const PARTITIONS: i32 = 4;
 const EVENTS: usize = 60_000;
-const FAULTS: usize = 4;
+const FAULTS: usize = 3;
 /// Longer than any outage, so that no silence of the producer is taken for silence of the world: its events would be
 /// late.
 const IDLE_AFTER: &str = "5m";
