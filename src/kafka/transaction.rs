@@ -72,7 +72,6 @@ impl Transactions {
     }
 
     /// Ends whatever hangs, by a transaction that is aborted.
-    #[expect(clippy::disallowed_methods, reason = "waiting is what this does")]
     fn sweep(&self, producer: &BaseProducer, group: Option<&ConsumerGroupMetadata>) -> Result<(), Error> {
         let Some((topic, partition)) = self.places.first() else { return Ok(()) };
         producer.begin_transaction()?;
@@ -81,10 +80,7 @@ impl Transactions {
             let record = BaseRecord::to(topic).partition(*partition).key("sweep").payload("");
             producer.send(record).map_err(|(error, _)| error)?;
         }
-        let began = Instant::now();
-        while producer.in_flight_count() > 0 && began.elapsed() < REQUEST {
-            producer.poll(Duration::from_millis(1));
-        }
+        drain(producer)?;
         if let Some(group) = group {
             // What counts is that the positions of the group are a part of it, whether or not the group takes this one.
             let mut nothing = TopicPartitionList::new();
@@ -139,14 +135,26 @@ impl Transactions {
                 }
             }
         }
-        // Flushing by the wrapper waits 100 ms at least; draining first takes as long as the broker does.
-        while producer.in_flight_count() > 0 {
-            producer.poll(Duration::from_millis(1));
-        }
+        drain(producer)?;
         if let Some(group) = group {
             producer.send_offsets_to_transaction(offsets, group, REQUEST)?;
         }
         producer.commit_transaction(REQUEST)?;
         Ok(())
     }
+}
+
+/// Waits until the broker has all records. Flushing by the wrapper waits 100 ms at least; this takes as long as the
+/// broker does. There is an end to it: what belongs to a transaction that the broker has ended meanwhile may wait for
+/// good, without ever timing out.
+#[expect(clippy::disallowed_methods, reason = "waiting is what this does")]
+fn drain(producer: &BaseProducer) -> Result<(), Error> {
+    let began = Instant::now();
+    while producer.in_flight_count() > 0 {
+        if began.elapsed() >= REQUEST {
+            return Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut).into());
+        }
+        producer.poll(Duration::from_millis(1));
+    }
+    Ok(())
 }

@@ -206,7 +206,7 @@ fn run(plan: &Plan, bed: &mut Bed) {
     report.times(took, caught_up);
 
     let judged = oracle::compare(&rules, &set, &written, bed, until);
-    report.judged(&judged);
+    report.judged(judged);
     fleet.end();
     println!("{:>6.1} s: compared\n\n{report}", began.elapsed().as_secs_f64());
     if let Some(path) = variable::<PathBuf>("CHAOS_REPORT") {

@@ -35,6 +35,10 @@ pub(crate) struct Judged {
     pub(crate) readings: usize,
     pub(crate) breaches: usize,
     pub(crate) dead_letters: usize,
+    /// Dead letters that are there once more. Where two instances fold the same events, as when partitions change hands
+    /// right after the broker was away, JUDGE drops the second sections; nobody drops the second dead letters, which
+    /// `tierwatch_id` tells apart.
+    pub(crate) letters_again: usize,
 }
 
 /// The events of one partition, slice by slice.
@@ -164,7 +168,6 @@ pub(crate) fn compare(rules: &Files, set: &RuleSet, written: &AllWritten, bed: &
     let letters = read_all(&bed.kafka.brokers, "tierwatch.dead-letters", 1);
     let origins: Vec<&String> = letters.iter().map(|(headers, _)| &headers["tierwatch_id"]).collect();
     let once: BTreeSet<&String> = origins.iter().copied().collect();
-    assert_eq!(once.len(), origins.len(), "each dead letter is there once");
     let garbage: BTreeSet<String> = written.garbage().collect();
     assert!(
         once.len() == garbage.len() && garbage.iter().all(|id| once.contains(id)),
@@ -172,5 +175,10 @@ pub(crate) fn compare(rules: &Files, set: &RuleSet, written: &AllWritten, bed: &
         once.len(),
         garbage.len()
     );
-    Judged { readings: expected.len(), breaches: said.len(), dead_letters: garbage.len() }
+    Judged {
+        readings: expected.len(),
+        breaches: said.len(),
+        dead_letters: garbage.len(),
+        letters_again: origins.len() - once.len(),
+    }
 }

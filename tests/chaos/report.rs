@@ -21,7 +21,7 @@ pub(crate) struct Report {
     longest: Option<(i64, String)>,
     took: Duration,
     caught_up: Duration,
-    judged: Option<(usize, usize, usize)>,
+    judged: Option<Judged>,
 }
 
 impl Report {
@@ -51,8 +51,8 @@ impl Report {
         (self.took, self.caught_up) = (took, caught_up);
     }
 
-    pub(crate) fn judged(&mut self, judged: &Judged) {
-        self.judged = Some((judged.readings, judged.breaches, judged.dead_letters));
+    pub(crate) fn judged(&mut self, judged: Judged) {
+        self.judged = Some(judged);
     }
 }
 
@@ -78,12 +78,16 @@ impl fmt::Display for Report {
             self.caught_up.as_secs_f64(),
             self.took.as_secs_f64(),
         )?;
-        if let Some((readings, breaches, dead_letters)) = self.judged {
+        if let Some(Judged { readings, breaches, dead_letters, letters_again }) = self.judged {
+            let again = match letters_again {
+                0 => "each there once".to_owned(),
+                again => format!("{again} of them once more with the same id"),
+            };
             writeln!(
                 f,
                 "All {readings} readings in ClickHouse equal those of the batch query over all events, bit for bit, and each is \
                  there once. All {breaches} breach events equal those of an undisturbed replay, each there once. All \
-                 {dead_letters} broken events are dead letters, each there once.\n"
+                 {dead_letters} broken events are dead letters, {again}.\n"
             )?;
         }
         if self.pauses.is_empty() {
