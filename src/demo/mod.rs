@@ -109,6 +109,7 @@ impl Demo {
         }
         let mut context = pipeline::context(config, set, shutdown);
         context.job.watcher = Some(watcher);
+        context.sweep = false;
         Ok(Self { cluster, brokers, context })
     }
 

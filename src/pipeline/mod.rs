@@ -51,6 +51,9 @@ pub struct Context {
     pub client: ClientConfig,
     /// Asked when the process is to end.
     pub shutdown: Shutdown,
+    /// Whether writers end what hangs of them by a transaction that is aborted. Not with the broker inside the process,
+    /// which shows aborted records to everybody.
+    pub sweep: bool,
 }
 
 /// Why the pipeline stops.
@@ -143,7 +146,7 @@ fn edge<'a>(context: &'a Context, group: &str, topics: &[String], writer: &str) 
     let single = [&own.audit, &own.dead_letters, &own.rules].map(|topic| (topic.clone(), 0));
     let spread = [&own.partials, &own.readings, &own.alerts, &own.state];
     let spread = spread.into_iter().flat_map(|topic| (0..own.partitions).map(|partition| (topic.clone(), partition)));
-    let places = single.into_iter().chain(spread).collect();
+    let places = single.into_iter().chain(spread).filter(|_| context.sweep).collect();
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     Ok(KafkaEdge {
         context,
@@ -229,7 +232,7 @@ pub fn context(config: Config, set: RuleSet, shutdown: Shutdown) -> Context {
         began_ms: 0,
         instance,
     };
-    Context { job, client, shutdown }
+    Context { job, client, shutdown, sweep: true }
 }
 
 fn offsets(positions: &[(String, i32, i64)]) -> Result<TopicPartitionList, kafka::Error> {
