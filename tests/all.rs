@@ -6,6 +6,8 @@
     clippy::disallowed_methods,
     clippy::let_underscore_must_use,
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
     reason = "a test that panics is a test that fails, and tests wait by the clock"
 )]
 
@@ -13,6 +15,7 @@ mod backtest;
 mod bad_input;
 mod bed;
 mod bounds;
+mod chaos;
 mod check;
 mod end_to_end;
 mod fuzz_regressions;

@@ -7,6 +7,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -30,7 +31,7 @@ use tierwatch::{
     files,
     judge::output::{BreachEvent, Measure, Output},
     panes::{first_end_after, last_end_until},
-    rules::{Files, RuleSet, Settings, series::canonical},
+    rules::{Files, Rule, RuleSet, Settings, series::canonical},
 };
 
 use crate::bed::{ClickHouse, Kafka};
@@ -49,74 +50,92 @@ pub(crate) struct Sent {
 }
 
 /// A small deterministic source of numbers (Knuth's MMIX constants).
-struct Numbers(u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    fn next(&mut self, below: u64) -> u64 {
+    pub(crate) fn next(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
     }
 }
 
-/// Events over `SPAN_MS` from `start`: out of order by up to four seconds, one in a thousand of them garbage, and bad
-/// times for payments in the middle.
+/// How far events are out of order: less than the tables say that they may be.
+pub(crate) const OUT_OF_ORDER_MS: i64 = 4_000;
+
+/// The `n`th event, sent at `at`, and its time: up to four seconds before, one in a thousand of them garbage, and bad
+/// results for payments while there is trouble.
+pub(crate) fn event(numbers: &mut Numbers, n: usize, at: i64, trouble: bool) -> (i64, Sent) {
+    let services = ["checkout", "payments", "catalog", "search", "orders"];
+    let time = at - i64::try_from(numbers.next(OUT_OF_ORDER_MS.unsigned_abs())).unwrap();
+    let service = services[usize::try_from(numbers.next(5)).unwrap()];
+    let bad = service == "payments" && trouble;
+    let table = match numbers.next(10) {
+        0..5 => 0,
+        5..9 => 1,
+        _ => 2,
+    };
+    let shown = if n % 7 == 0 { format!("\"{}\"", tierwatch::time::rfc3339(time)) } else { time.to_string() };
+    let fraction = numbers.next(1_000_000);
+    let slow = if bad { 9 } else { 1 };
+    let payload = match table {
+        0 => {
+            let failed = numbers.next(1000) < if bad { 300 } else { 8 };
+            let error = if failed { ",\"error_type\":\"technical\"" } else { "" };
+            let outcome = if failed { "failed" } else { "succeeded" };
+            let customer = numbers.next(40) * numbers.next(10);
+            format!(
+                r#"{{"event_time":{shown},"service":"{service}","operation":"pay","operation_id":"o{n}","outcome":"{outcome}"{error},"duration_ms":{}.{fraction:06},"customer_id":"c{customer}","trace_id":"{n:032x}"}}"#,
+                numbers.next(300)
+            )
+        }
+        1 => {
+            let status = [200, 200, 200, 404, 500][usize::try_from(numbers.next(5)).unwrap()];
+            format!(
+                r#"{{"service":"{service}","route":"/","method":"GET","status_code":{status},"duration_ms":{}.{fraction:06},"event_time":{shown}}}"#,
+                numbers.next(250) * slow
+            )
+        }
+        _ => {
+            let node = numbers.next(12);
+            format!(
+                r#"{{"event_time":{shown},"service":"node-agent","node":"n{node}","cluster":"c{}","cpu_usage":0.{fraction:06},"memory_usage":0.5}}"#,
+                node % 2
+            )
+        }
+    };
+    let garbage = numbers.next(1000) == 0;
+    let payload = match (garbage, n % 4) {
+        (false, _) => payload,
+        (true, 0) => payload[..payload.len() / 2].to_owned(),
+        (true, 1) => payload.replace("event_time", "eventtime"),
+        (true, 2) => payload.replacen(&shown, "0", 1),
+        (true, _) => payload.replace("\"service\":\"", "\"service\":{\"x\":\"").replacen("\",", "\"},", 1),
+    };
+    (time, Sent { table, partition: i32::try_from(numbers.next(4)).unwrap(), payload, garbage })
+}
+
+/// Five megabytes, nothing at all, and a thousand levels of nesting.
+pub(crate) fn monsters() -> [Sent; 3] {
+    ["x".repeat(5 << 20), String::new(), format!("{{\"x\":{}", "[".repeat(1000))].map(|payload| Sent {
+        table: 0,
+        partition: 1,
+        payload,
+        garbage: true,
+    })
+}
+
+/// Events over `SPAN_MS` from `start`, with bad times for payments in the middle.
 fn events(start: i64) -> Vec<Sent> {
     let mut numbers = Numbers(42);
-    let services = ["checkout", "payments", "catalog", "search", "orders"];
     let mut sent = Vec::with_capacity(EVENTS);
     for n in 0..EVENTS {
         let at = i64::try_from(n).unwrap() * SPAN_MS / i64::try_from(EVENTS).unwrap();
-        let time = start + at - i64::try_from(numbers.next(4000)).unwrap();
-        let service = services[usize::try_from(numbers.next(5)).unwrap()];
-        let bad = service == "payments" && (SPAN_MS / 3..SPAN_MS / 2).contains(&at);
-        let table = match numbers.next(10) {
-            0..5 => 0,
-            5..9 => 1,
-            _ => 2,
-        };
-        let shown = if n % 7 == 0 { format!("\"{}\"", tierwatch::time::rfc3339(time)) } else { time.to_string() };
-        let fraction = numbers.next(1_000_000);
-        let slow = if bad { 9 } else { 1 };
-        let payload = match table {
-            0 => {
-                let failed = numbers.next(1000) < if bad { 300 } else { 8 };
-                let error = if failed { ",\"error_type\":\"technical\"" } else { "" };
-                let outcome = if failed { "failed" } else { "succeeded" };
-                let customer = numbers.next(40) * numbers.next(10);
-                format!(
-                    r#"{{"event_time":{shown},"service":"{service}","operation":"pay","operation_id":"o{n}","outcome":"{outcome}"{error},"duration_ms":{}.{fraction:06},"customer_id":"c{customer}","trace_id":"{n:032x}"}}"#,
-                    numbers.next(300)
-                )
-            }
-            1 => {
-                let status = [200, 200, 200, 404, 500][usize::try_from(numbers.next(5)).unwrap()];
-                format!(
-                    r#"{{"service":"{service}","route":"/","method":"GET","status_code":{status},"duration_ms":{}.{fraction:06},"event_time":{shown}}}"#,
-                    numbers.next(250) * slow
-                )
-            }
-            _ => {
-                let node = numbers.next(12);
-                format!(
-                    r#"{{"event_time":{shown},"service":"node-agent","node":"n{node}","cluster":"c{}","cpu_usage":0.{fraction:06},"memory_usage":0.5}}"#,
-                    node % 2
-                )
-            }
-        };
-        let garbage = numbers.next(1000) == 0;
-        let payload = match (garbage, n % 4) {
-            (false, _) => payload,
-            (true, 0) => payload[..payload.len() / 2].to_owned(),
-            (true, 1) => payload.replace("event_time", "eventtime"),
-            (true, 2) => payload.replacen(&shown, "0", 1),
-            (true, _) => payload.replace("\"service\":\"", "\"service\":{\"x\":\"").replacen("\",", "\"},", 1),
-        };
-        sent.push(Sent { table, partition: i32::try_from(numbers.next(4)).unwrap(), payload, garbage });
+        let trouble = (SPAN_MS / 3..SPAN_MS / 2).contains(&at);
+        sent.push(event(&mut numbers, n, start + at, trouble).1);
     }
-    // Five megabytes, nothing at all, and a thousand levels of nesting.
-    for payload in ["x".repeat(5 << 20), String::new(), format!("{{\"x\":{}", "[".repeat(1000))] {
+    for monster in monsters() {
         let at = sent.len() / 2;
-        sent.insert(at, Sent { table: 0, partition: 1, payload, garbage: true });
+        sent.insert(at, monster);
     }
     sent
 }
@@ -134,7 +153,12 @@ impl Drop for Instance {
 }
 
 pub(crate) fn command(kafka: &Kafka, clickhouse: &ClickHouse) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tierwatch"));
+    command_of(Path::new(env!("CARGO_BIN_EXE_tierwatch")), kafka, clickhouse)
+}
+
+/// A command of any binary, with the settings that the tests use.
+pub(crate) fn command_of(binary: &Path, kafka: &Kafka, clickhouse: &ClickHouse) -> Command {
+    let mut command = Command::new(binary);
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
     for (key, value) in [
         ("KAFKA__BROKERS", kafka.brokers.as_str()),
@@ -167,16 +191,19 @@ pub(crate) fn run_with(
     name: &str,
     settings: &[(&str, &str)],
 ) -> Instance {
+    let mut command = command(kafka, clickhouse);
+    command
+        .env("TIERWATCH__KAFKA__INSTANCE", name)
+        .envs(settings.iter().map(|(key, value)| (format!("TIERWATCH__{key}"), value)));
+    start(command, folder, name)
+}
+
+/// Starts an instance whose log is called `name`.
+pub(crate) fn start(mut command: Command, folder: &Path, name: &str) -> Instance {
     let log = folder.join(format!("{name}.log"));
     let file = File::create(&log).expect("the log can be written");
-    let process = command(kafka, clickhouse)
-        .env("TIERWATCH__KAFKA__INSTANCE", name)
-        .envs(settings.iter().map(|(key, value)| (format!("TIERWATCH__{key}"), value)))
-        .arg("run")
-        .stdout(file.try_clone().expect("a handle"))
-        .stderr(file)
-        .spawn()
-        .expect("the binary starts");
+    let process =
+        command.arg("run").stdout(file.try_clone().expect("a handle")).stderr(file).spawn().expect("the binary starts");
     Instance { process, log }
 }
 
@@ -270,23 +297,26 @@ pub(crate) fn wait_for(what: &str, logs: &[&Path], most: Duration, mut done: imp
 /// A reading as text that tells every bit apart: rule, series, window end, value, samples, measures.
 pub(crate) type Line = String;
 
-fn expected(set: &RuleSet, sent: &[Sent], from: i64, until: i64) -> BTreeSet<Line> {
+/// Good events of a table as the batch query takes them.
+pub(crate) fn decoded<'a>(set: &RuleSet, table: &str, payloads: impl Iterator<Item = &'a [u8]>) -> RecordBatch {
     let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
-    let mut tables: BTreeMap<String, RecordBatch> = BTreeMap::new();
-    for (at, name) in TABLES.iter().enumerate() {
-        let table = &set.catalog.tables[*name];
-        let all = table.columns.iter().map(|column| column.name.clone()).collect();
-        let payloads =
-            sent.iter().filter(|event| event.table == at && !event.garbage).map(|event| event.payload.as_bytes());
-        let decoded = Decoder::new(table, &all, limits).decode((0..).zip(payloads).map(|(offset, payload)| Event {
-            offset,
-            timestamp: None,
-            payload: Some(payload),
-        }));
-        assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected.first());
-        tables.insert((*name).to_owned(), decoded.batch);
-    }
-    batch_lines(set, &tables, from, until)
+    let table = &set.catalog.tables[table];
+    let all = table.columns.iter().map(|column| column.name.clone()).collect();
+    let decoded = Decoder::new(table, &all, limits).decode((0..).zip(payloads).map(|(offset, payload)| Event {
+        offset,
+        timestamp: None,
+        payload: Some(payload),
+    }));
+    assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected.first());
+    decoded.batch
+}
+
+fn expected(set: &RuleSet, sent: &[Sent], from: i64, until: i64) -> BTreeSet<Line> {
+    let table = |(at, name): (usize, &&str)| {
+        let good = sent.iter().filter(|event| event.table == at && !event.garbage);
+        ((*name).to_owned(), decoded(set, name, good.map(|event| event.payload.as_bytes())))
+    };
+    batch_lines(set, &TABLES.iter().enumerate().map(table).collect(), from, until)
 }
 
 /// What the batch query over all events of each table says of every window.
@@ -297,41 +327,50 @@ pub(crate) fn batch_lines(
     until: i64,
 ) -> BTreeSet<Line> {
     let mut lines = BTreeSet::new();
-    // Rules that look back, or that read readings, have no query over events that they equal.
-    for rule in set.rules.iter().filter(|rule| rule.reads.is_empty() && rule.history.is_empty()) {
+    for rule in batchable(set) {
         let ends: Vec<i64> = (0..)
             .map(|n| first_end_after(from, rule.slide_ms) + n * rule.slide_ms)
             .take_while(|end| *end <= until)
             .collect();
-        let batches = tierwatch::rules::batch(rule, &set.catalog, tables.clone(), &ends).expect("the batch query runs");
-        for (end, rows) in ends.iter().zip(batches) {
-            for row in 0..rows.num_rows() {
-                let text =
-                    |at: &usize| arrow::util::display::array_value_to_string(rows.column(*at), row).expect("a text");
-                let name = |at: &usize| rule.output.schema.field(*at).name().clone();
-                let series = canonical(
-                    rule.output.keys.iter().map(|at| (name(at), serde_json::Value::String(text(at)))).collect(),
-                );
-                let number = |at: &usize| -> Option<f64> {
-                    let column = arrow::compute::cast(rows.column(*at), &DataType::Float64).expect("a number");
-                    let column = column.as_primitive::<Float64Type>();
-                    column.is_valid(row).then(|| column.value(row))
-                };
-                let samples = rule.output.samples.map(|at| {
-                    let column = arrow::compute::cast(rows.column(at), &DataType::Int64).expect("a whole number");
-                    column.as_primitive::<Int64Type>().value(row)
-                });
-                let measures: BTreeMap<String, u64> =
-                    rule.output.measures.iter().filter_map(|at| Some((name(at), number(at)?.to_bits()))).collect();
-                lines.insert(line(
-                    &rule.header.name,
-                    &series,
-                    *end,
-                    number(&rule.output.value).map(f64::to_bits),
-                    samples,
-                    &measures,
-                ));
-            }
+        lines.extend(rule_lines(set, rule, tables, &ends));
+    }
+    lines
+}
+
+/// Rules that look back, or that read readings, have no query over events that they equal.
+pub(crate) fn batchable(set: &RuleSet) -> impl Iterator<Item = &Rule> {
+    set.rules.iter().map(Arc::as_ref).filter(|rule| rule.reads.is_empty() && rule.history.is_empty())
+}
+
+/// What the batch query of one rule says at each window end.
+pub(crate) fn rule_lines(
+    set: &RuleSet,
+    rule: &Rule,
+    tables: &BTreeMap<String, RecordBatch>,
+    ends: &[i64],
+) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let batches = tierwatch::rules::batch(rule, &set.catalog, tables.clone(), ends).expect("the batch query runs");
+    for (end, rows) in ends.iter().zip(batches) {
+        for row in 0..rows.num_rows() {
+            let text = |at: &usize| arrow::util::display::array_value_to_string(rows.column(*at), row).expect("a text");
+            let name = |at: &usize| rule.output.schema.field(*at).name().clone();
+            let series =
+                canonical(rule.output.keys.iter().map(|at| (name(at), serde_json::Value::String(text(at)))).collect());
+            let number = |at: &usize| -> Option<f64> {
+                let column = arrow::compute::cast(rows.column(*at), &DataType::Float64).expect("a number");
+                let column = column.as_primitive::<Float64Type>();
+                column.is_valid(row).then(|| column.value(row))
+            };
+            let samples = rule.output.samples.and_then(|at| {
+                let column = arrow::compute::cast(rows.column(at), &DataType::Int64).expect("a whole number");
+                let column = column.as_primitive::<Int64Type>();
+                column.is_valid(row).then(|| column.value(row))
+            });
+            let measures: BTreeMap<String, u64> =
+                rule.output.measures.iter().filter_map(|at| Some((name(at), number(at)?.to_bits()))).collect();
+            let value = number(&rule.output.value).map(f64::to_bits);
+            lines.push(line(&rule.header.name, &series, *end, value, samples, &measures));
         }
     }
     lines
@@ -348,7 +387,8 @@ pub(crate) fn line(
     format!("{rule} {series} {end} {value:?} {samples:?} {measures:?}")
 }
 
-fn stored(clickhouse: &ClickHouse, until: i64) -> Vec<Line> {
+/// What the store says of every window until then.
+pub(crate) fn stored(clickhouse: &ClickHouse, until: i64) -> Vec<Line> {
     let rows = clickhouse.rows(&format!(
         "SELECT rule, series, toUnixTimestamp64Milli(window_end), if(isNull(value), '', toString(reinterpretAsUInt64(assumeNotNull(value)))), \
          if(isNull(samples), '', toString(samples)), toJSONString(mapApply((k, v) -> (k, toString(reinterpretAsUInt64(v))), measures)) \
@@ -370,12 +410,20 @@ fn stored(clickhouse: &ClickHouse, until: i64) -> Vec<Line> {
     rows.iter().filter(|row| !row.is_empty()).map(parse).collect()
 }
 
-type Breach = (String, String, String, String, String);
+/// What is missing until every rule has judged all windows until then in each of its partitions.
+pub(crate) fn unfinished(clickhouse: &ClickHouse, set: &RuleSet, until: i64) -> Option<String> {
+    let rows = clickhouse.rows(&format!(
+        "SELECT count() FROM (SELECT rule, partitions, partition, max(watermark) AS watermark FROM tierwatch.progress GROUP BY ALL) WHERE toUnixTimestamp64Milli(watermark) >= {until}"
+    ));
+    let wanted: usize = set.rules.iter().map(|rule| if rule.spread { 4 } else { 1 }).sum();
+    (rows.first() != Some(&wanted.to_string())).then(|| format!("{rows:?} of {wanted}"))
+}
 
-/// What the same events give without Kafka: the breach events (rule, series, window end, what happened), and the readings
-/// of rules that look back or read readings.
-fn replayed(files: &Files, sent: &[Sent], until: i64) -> (BTreeSet<Breach>, BTreeSet<Line>) {
-    let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
+/// A breach event: rule, series, window end, what happened, and its id.
+pub(crate) type Breach = (String, String, String, String, String);
+
+/// The same events as the files of a backtest, one for each partition.
+fn inputs(sent: &[Sent]) -> Vec<Input> {
     let mut inputs = Vec::new();
     for (at, name) in TABLES.iter().enumerate() {
         for partition in 0..PARTITIONS {
@@ -391,11 +439,18 @@ fn replayed(files: &Files, sent: &[Sent], until: i64) -> (BTreeSet<Breach>, BTre
             });
         }
     }
+    inputs
+}
+
+/// What the same events give without Kafka: the breach events (rule, series, window end, what happened), and the readings
+/// of rules that look back or read readings.
+pub(crate) fn replayed(files: &Files, inputs: Vec<Input>, until: i64) -> (BTreeSet<Breach>, BTreeSet<Line>) {
+    let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
     let mut found = BTreeSet::new();
     let mut lines = BTreeSet::new();
     let (set, _) = RuleSet::compile(files.clone(), backtest::SETTINGS);
     let options = backtest::Options { limits, batch_rows: 4096, until: None };
-    let (summary, _) = backtest::run(&std::sync::Arc::new(set), inputs, options, |output| match output {
+    let (summary, _) = backtest::run(&Arc::new(set), inputs, options, |output| match output {
         Output::Breach(event) => found.extend(told(event, until)),
         Output::Reading(reading) if reading.window_end <= until => {
             let rule = &reading.rule;
@@ -423,7 +478,7 @@ fn replayed(files: &Files, sent: &[Sent], until: i64) -> (BTreeSet<Breach>, BTre
     (found, lines)
 }
 
-fn told(event: &BreachEvent, until: i64) -> Option<Breach> {
+pub(crate) fn told(event: &BreachEvent, until: i64) -> Option<Breach> {
     let end = tierwatch::time::parse_rfc3339(&event.window_end).expect("a time");
     (end <= until).then(|| {
         (
@@ -473,17 +528,11 @@ fn every_reading_equals_the_batch_query_and_each_alert_is_there_once_though_an_i
             .expect("the files are there");
     let (set, problems) = RuleSet::compile(files.clone(), Settings { idle_after_ms: Some(6_000) });
     assert!(!RuleSet::broken(&problems), "{problems:?}");
-    let (breaches, replayed) = replayed(&files, &sent, until);
+    let (breaches, replayed) = replayed(&files, inputs(&sent), until);
     let mut expected = expected(&set, &sent, start - 4000, until);
     assert!(replayed.len() > 100, "{}", replayed.len());
     expected.extend(replayed);
-    wait_for("the last window", &logs, Duration::from_secs(180), || {
-        let rows = clickhouse.rows(&format!(
-            "SELECT count() FROM (SELECT rule, partitions, partition, max(watermark) AS watermark FROM tierwatch.progress GROUP BY ALL) WHERE toUnixTimestamp64Milli(watermark) >= {until}"
-        ));
-        let wanted: usize = set.rules.iter().map(|rule| if rule.spread { 4 } else { 1 }).sum();
-        (rows.first() != Some(&wanted.to_string())).then(|| format!("{rows:?} of {wanted}"))
-    });
+    wait_for("the last window", &logs, Duration::from_secs(180), || unfinished(&clickhouse, &set, until));
 
     let stored = stored(&clickhouse, until);
     let once: BTreeSet<&Line> = stored.iter().collect();

@@ -111,6 +111,7 @@ impl Demo {
         }
         let mut context = pipeline::context(config, set, Provenance::default(), shutdown);
         context.job.watcher = Some(watcher);
+        context.sweep = false;
         Ok(Self { cluster, brokers, context })
     }
 

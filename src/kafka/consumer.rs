@@ -21,9 +21,16 @@ use crate::{
     position::Range,
 };
 
+/// How many events about the client are served at a time.
+const EVENTS_MAX: usize = 1_000;
+
 /// Notes rebalances for the loop. Assigning is left to the loop, which knows the positions; revoking cannot wait.
 #[derive(Default)]
-pub struct Notes(Mutex<Vec<Rebalance>>);
+pub struct Notes {
+    rebalances: Mutex<Vec<Rebalance>>,
+    /// The group as of the last assignment that the loop was told of.
+    group: Mutex<Option<Arc<ConsumerGroupMetadata>>>,
+}
 
 impl ClientContext for Notes {}
 
@@ -32,6 +39,7 @@ impl ConsumerContext for Notes {
         let list: Vec<TopicPartition> =
             partitions.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
         let note = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            *self.group.lock().unwrap_or_else(PoisonError::into_inner) = consumer.group_metadata().map(Arc::new);
             // The group waits for an answer to an empty assignment too.
             if list.is_empty()
                 && let Err(error) = consumer.incremental_assign(partitions)
@@ -45,7 +53,7 @@ impl ConsumerContext for Notes {
             }
             Rebalance::Revoked(list)
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push(note);
     }
 }
 
@@ -108,14 +116,22 @@ impl GroupConsumer {
 
     /// Serves the group for up to `wait`, and answers with its rebalances.
     pub fn serve(&mut self, wait: Duration) -> Result<Vec<Rebalance>, Error> {
-        if let Some(event) = self.consumer.poll(wait) {
-            match event {
+        let rebalances = &self.consumer.context().rebalances;
+        let told = || !rebalances.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        // A rebalance may stand behind any number of errors. The loop takes one at a time.
+        let mut wait = wait;
+        for _ in 0..EVENTS_MAX {
+            if told() {
+                break;
+            }
+            match self.consumer.poll(std::mem::take(&mut wait)) {
+                None => break,
                 // Partitions are queues of their own: what comes here is about the client.
-                Ok(_) => {}
-                Err(error) => note_error(&error)?,
+                Some(Ok(_)) => {}
+                Some(Err(error)) => note_error(&error)?,
             }
         }
-        let notes = std::mem::take(&mut *self.consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner));
+        let notes = std::mem::take(&mut *rebalances.lock().unwrap_or_else(PoisonError::into_inner));
         for note in &notes {
             if let Rebalance::Revoked(partitions) = note {
                 for partition in partitions {
@@ -179,9 +195,17 @@ impl GroupConsumer {
         Ok(high == end && stable == end)
     }
 
-    /// The group's metadata, to go with the offsets of a transaction; `None` where this is no member of it.
-    pub fn metadata(&self) -> Option<ConsumerGroupMetadata> {
-        sys::is_member(self.consumer.as_ref()).then(|| self.consumer.group_metadata()).flatten()
+    /// The group's metadata, to go with the offsets of a transaction; `None` where this is no member of it. It is of the
+    /// generation whose assignment the loop was told of: the client may be a member of the next one already, in which
+    /// others own the partitions that the loop still reads, and what is written then must be refused.
+    pub fn metadata(&self) -> Option<Arc<ConsumerGroupMetadata>> {
+        let group = self.consumer.context().group.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        group.filter(|_| sys::is_member(self.consumer.as_ref()))
+    }
+
+    /// The group, whether this is a member of it or not.
+    pub fn group(&self) -> Option<ConsumerGroupMetadata> {
+        self.consumer.group_metadata()
     }
 
     /// A topic as it is now.

@@ -55,6 +55,9 @@ pub enum Error {
     /// Topics cannot be made.
     #[error("topics cannot be made: {0}")]
     Admin(String),
+    /// The group has given the partitions to others, or is about to.
+    #[error("this instance is no member of its group just now")]
+    NoMember,
     /// Anything else the client says.
     #[error("Kafka: {0}")]
     Kafka(#[from] KafkaError),

@@ -132,12 +132,15 @@ impl Edge for KafkaEdge<'_> {
     }
 
     async fn ready(&mut self) -> Result<(), EdgeError> {
-        self.retry("no transactional producer", |edge| edge.transactions.ready().map(|_| ()))
+        self.retry("no transactional producer", |edge| {
+            let group = edge.consumer.group();
+            edge.transactions.ready(group.as_ref()).map(|_| ())
+        })
     }
 
     async fn write(&mut self, records: &[Outgoing], positions: &[(String, i32, i64)]) -> Result<(), EdgeError> {
         let Some(metadata) = self.consumer.metadata() else {
-            return Err(kafka::Error::Admin("this instance is no member of its group just now".into()).into());
+            return Err(kafka::Error::NoMember.into());
         };
         Ok(self.transactions.write(records, &offsets(positions)?, Some(&metadata))?)
     }

@@ -60,6 +60,9 @@ pub struct Context {
     pub client: ClientConfig,
     /// Asked when the process is to end.
     pub shutdown: Shutdown,
+    /// Whether writers end what hangs of them by a transaction that is aborted. Not with the broker inside the process,
+    /// which shows aborted records to everybody.
+    pub sweep: bool,
 }
 
 /// Why the pipeline stops.
@@ -142,10 +145,16 @@ fn work(context: &Context, stage: Stage) -> Result<(), Error> {
 
 fn edge<'a>(context: &'a Context, group: &str, writer: &str) -> Result<KafkaEdge<'a>, Error> {
     let config = &context.job.config.kafka;
+    let own = &context.job.config.topics;
+    // All that somebody writes to: the first one is no place at which a group stops.
+    let single = [&own.audit, &own.dead_letters, &own.rules].map(|topic| (topic.clone(), 0));
+    let spread = [&own.partials, &own.readings, &own.alerts, &own.state];
+    let spread = spread.into_iter().flat_map(|topic| (0..own.partitions).map(|partition| (topic.clone(), partition)));
+    let places = single.into_iter().chain(spread).filter(|_| context.sweep).collect();
     Ok(KafkaEdge {
         context,
         consumer: GroupConsumer::join(&context.client, group, config.session_timeout)?,
-        transactions: Transactions::new(&context.client, writer, config.transaction_timeout),
+        transactions: Transactions::new(&context.client, writer, config.transaction_timeout, places),
         target: Target::None,
         tails: BTreeMap::new(),
         watched: Watched::default(),
@@ -238,7 +247,7 @@ pub fn context(config: Config, set: RuleSet, provenance: Provenance, shutdown: S
     let (settings, sets, set) = (set.settings, RuleSets::default(), Arc::new(set));
     sets.add(&set);
     let job = Job { config: Arc::new(config), sets, settings, accept_lost: false, watcher: None, instance };
-    Context { job, set, provenance, client, shutdown }
+    Context { job, set, provenance, client, shutdown, sweep: true }
 }
 
 fn offsets(positions: &[(String, i32, i64)]) -> Result<TopicPartitionList, kafka::Error> {

@@ -38,14 +38,21 @@ const JVM: [&str; 5] = [
     "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
 ];
 
-/// Runs "$@" until standard input says `stop` or closes. When it closes without a word the test process
-/// is gone, and the folder $DIR goes as well. Signals meant for the tests, as of Ctrl-C, do not count.
+/// Runs "$@" until standard input says `stop` (as a crash would), says `end` (as an orchestrator would, which
+/// waits for half a minute), or closes. When it closes without a word the test process is gone, and the folder
+/// $DIR goes as well. Signals meant for the tests, as of Ctrl-C, do not count.
 const KEEPER: &str = r#"
 trap '' INT HUP
 exec 3<&0
 "$@" 3<&- & pid=$!
 {
     read -r word <&3
+    if [ "$word" = end ]; then
+        kill $pid
+        tries=600
+        while kill -0 $pid 2>/dev/null && [ $tries -gt 0 ]; do tries=$((tries - 1)); sleep 0.05; done
+        word=stop
+    fi
     [ -e "$DIR/ended" ] || kill -9 $pid
     [ "$word" = stop ] && exit
     while kill -0 $pid 2>/dev/null; do sleep 0.05; done
@@ -82,13 +89,27 @@ impl Kafka {
 
     /// Kills the broker as a crash would. Its data and its port stay for [`Kafka::restart`].
     pub(crate) fn stop(&mut self) {
+        self.leave(b"stop\n");
+    }
+
+    /// Asks the broker to end, and waits until it has: it closes its files. Both stay for [`Kafka::restart`].
+    pub(crate) fn end(&mut self) {
+        self.leave(b"end\n");
+    }
+
+    fn leave(&mut self, word: &[u8]) {
         if let Some(mut child) = self.child.take() {
             if let Some(mut stdin) = child.stdin.take() {
                 // The keeper is gone already if the broker had ended by itself.
-                let _ = stdin.write_all(b"stop\n");
+                let _ = stdin.write_all(word);
             }
             child.wait().expect("the keeper of the broker is our child and can be waited for");
         }
+    }
+
+    /// What the broker has said since it was started, and before.
+    pub(crate) fn logs(&self) -> Vec<PathBuf> {
+        logs(&self.dir)
     }
 
     /// Stops the broker if it runs, and starts it on the same port with the same data. It takes
@@ -96,6 +117,11 @@ impl Kafka {
     pub(crate) fn restart(&mut self) {
         self.stop();
         self.launch();
+    }
+
+    /// The folder of the broker's log segments.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.join("data")
     }
 
     fn format(&self, controller: u16) {
@@ -122,7 +148,7 @@ impl Kafka {
              share.coordinator.state.topic.replication.factor=1\n\
              share.coordinator.state.topic.min.isr=1\n",
             self.port,
-            self.dir.join("data").display(),
+            self.data().display(),
         );
         let file = self.dir.join("server.properties");
         fs::write(&file, properties).expect("the temporary folder takes the broker's settings");
@@ -131,7 +157,7 @@ impl Kafka {
     }
 
     fn launch(&mut self) {
-        let log = self.dir.join("log");
+        let log = next_log(&self.dir);
         let output = File::create(&log).expect("the temporary folder takes the broker's log");
         let _ = fs::remove_file(self.dir.join("ended"));
         let java = self.java("kafka.Kafka");
@@ -192,13 +218,18 @@ impl ClickHouse {
     /// Starts the stopped server on the same port with the same data.
     pub(crate) fn start_again(&mut self) {
         self.stop();
-        let log = self.dir.join("log");
+        let log = next_log(&self.dir);
         let output = File::create(&log).expect("the temporary folder takes the front's log");
         let mut front = Command::new(&self.python);
         front.arg(self.dir.join("front.py")).arg("--temporary").arg("--path").arg(&self.dir);
         front.arg("--port").arg(self.port.to_string());
         let child = self.child.insert(spawn(&mut front, output));
         wait_for(&format!("ready {}", self.port), child, &log, self.port);
+    }
+
+    /// What the server has said since it was started, and before.
+    pub(crate) fn logs(&self) -> Vec<PathBuf> {
+        logs(&self.dir)
     }
 
     /// Runs one statement and returns its answer, tab-separated unless it names a format. Panics with
@@ -269,6 +300,15 @@ fn spawn(command: &mut Command, log: File) -> Child {
     let errors = log.try_clone().expect("a log file can be shared");
     command.stdin(Stdio::piped()).stdout(log).stderr(errors);
     command.spawn().unwrap_or_else(|error| panic!("{command:?} did not start: {error}"))
+}
+
+/// The logs in a server's folder, one for each start.
+fn logs(dir: &Path) -> Vec<PathBuf> {
+    (0..).map(|number| dir.join(format!("log-{number}"))).take_while(|log| log.exists()).collect()
+}
+
+fn next_log(dir: &Path) -> PathBuf {
+    dir.join(format!("log-{}", logs(dir).len()))
 }
 
 /// Waits until the log has the line and the port answers; panics with the end of the log otherwise.

@@ -9,7 +9,7 @@
 mod edge;
 mod kafka;
 mod oracle;
-mod random;
+pub(crate) mod random;
 pub(crate) mod store;
 
 use std::{
