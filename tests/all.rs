@@ -6,9 +6,10 @@
     clippy::disallowed_methods,
     clippy::let_underscore_must_use,
     clippy::cast_possible_truncation,
+    clippy::print_stdout,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
-    reason = "a test that panics is a test that fails, and tests wait by the clock"
+    reason = "a test that panics is a test that fails, tests wait by the clock, and long ones say how far they are"
 )]
 
 mod backtest;

@@ -74,7 +74,7 @@ pub(crate) fn event(numbers: &mut Numbers, n: usize, at: i64, trouble: bool) -> 
         5..9 => 1,
         _ => 2,
     };
-    let shown = if n % 7 == 0 { format!("\"{}\"", tierwatch::time::rfc3339(time)) } else { time.to_string() };
+    let shown = if n.is_multiple_of(7) { format!("\"{}\"", tierwatch::time::rfc3339(time)) } else { time.to_string() };
     let fraction = numbers.next(1_000_000);
     let slow = if bad { 9 } else { 1 };
     let payload = match table {

@@ -30,6 +30,9 @@ const MANIFEST: &str = "manifest\u{1f}";
 /// The number and the id of an entry.
 type Name = (u64, String);
 
+/// A part of an entry: how many there are, its key, and its bytes.
+type Part = (usize, String, Vec<u8>);
+
 /// A record of the state topic: its key, and its value or a tombstone.
 pub type StateRecord = (String, Option<Vec<u8>>);
 
@@ -237,7 +240,7 @@ pub enum JournalError {
 pub struct Recorded {
     manifests: BTreeMap<u8, Vec<u8>>,
     parts: BTreeMap<(u8, u32), Vec<u8>>,
-    entries: BTreeMap<Name, BTreeMap<usize, (usize, String, Vec<u8>)>>,
+    entries: BTreeMap<Name, BTreeMap<usize, Part>>,
 }
 
 /// What recovery begins with.

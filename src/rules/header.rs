@@ -474,6 +474,21 @@ fn named(source: &Arc<Source>, name: &Spanned<String>) -> Option<Diagnostic> {
     })
 }
 
+/// How many series the rule may have.
+fn most_series(source: &Arc<Source>, given: Option<&Spanned<u64>>, problems: &mut Vec<Diagnostic>) -> usize {
+    let most = given.map_or(MAX_SERIES, |most| most.value);
+    if let Some(given) = given.filter(|_| !(1..=MAX_SERIES_MAX).contains(&most)) {
+        problems.push(Diagnostic::error(
+            "max-series",
+            source,
+            span_of(source, given),
+            format!("`max_series` is {most}"),
+            format!("write a number from 1 to {MAX_SERIES_MAX}"),
+        ));
+    }
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
 fn check(source: &Arc<Source>, raw: Raw, sql_start: usize, defaults: &Defaults) -> Result<RuleText, Vec<Diagnostic>> {
     let mut read = Spanning { source, problems: Vec::new() };
     let for_ms = raw.for_span.as_ref().map(|given| read.levels(given));
@@ -502,18 +517,7 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize, defaults: &Defaults) 
             "levels: {warning: value > 1}",
         ));
     }
-    let max_series = raw.max_series.map_or(MAX_SERIES, |most| {
-        if most.value == 0 || most.value > MAX_SERIES_MAX {
-            problems.push(Diagnostic::error(
-                "max-series",
-                source,
-                span_of(source, &most),
-                format!("`max_series` is {}", most.value),
-                format!("write a number from 1 to {MAX_SERIES_MAX}"),
-            ));
-        }
-        most.value
-    });
+    let max_series = most_series(source, raw.max_series.as_ref(), &mut problems);
     let judge_when = match (raw.min_samples, raw.judge_when) {
         (Some(least), Some(_)) => {
             problems.push(Diagnostic::error(
@@ -592,7 +596,7 @@ fn check(source: &Arc<Source>, raw: Raw, sql_start: usize, defaults: &Defaults) 
         no_data: no_data.or(defaults.no_data).unwrap_or_default(),
         repeat_ms: repeat_ms.or(defaults.repeat_ms),
         allowed_lateness_ms,
-        max_series: usize::try_from(max_series).unwrap_or(usize::MAX),
+        max_series,
         annotations,
         shadow: raw.mode.or(defaults.mode) == Some(Mode::Shadow),
         expect,

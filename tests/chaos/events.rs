@@ -211,7 +211,7 @@ fn send_all(shared: &Shared, client: &ClientConfig, folder: &Path, seed: u64, ev
     let (mut n, mut due) = (0, 0.0);
     let start = now();
     let (began, mut before) = (Instant::now(), Instant::now());
-    while !(n >= events && shared.finish.load(Ordering::Relaxed)) && !shared.abandon.load(Ordering::Relaxed) {
+    while !shared.abandon.load(Ordering::Relaxed) && (n < events || !shared.finish.load(Ordering::Relaxed)) {
         let rate = shared.rate.load(Ordering::Relaxed);
         let fast = rate == u64::MAX;
         due += if fast { 2_000.0 } else { rate as f64 * before.elapsed().as_secs_f64() };

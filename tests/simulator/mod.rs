@@ -98,10 +98,13 @@ impl World {
 
 type Task = Pin<Box<dyn Future<Output = Result<(), loops::Error>>>>;
 
+/// Brings an instance's rules into the log; answers with its job and the version of its rule files.
+type Announcing = Pin<Box<dyn Future<Output = Result<(Job, usize), loops::Error>>>>;
+
 /// One process: it begins by announcing its rules, and then runs its stages.
 struct Instance {
     name: String,
-    announcing: Option<Pin<Box<dyn Future<Output = Result<(Job, usize), loops::Error>>>>>,
+    announcing: Option<Announcing>,
     tasks: Vec<Task>,
     ending: Rc<Cell<bool>>,
     skew: Rc<Cell<i64>>,

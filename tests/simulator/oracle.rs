@@ -247,10 +247,11 @@ impl Case {
         let mut told_once = BTreeMap::new();
         for entry in committed(world, &config.topics.alerts) {
             let event: BreachEvent = serde_json::from_slice(&entry).map_err(|error| error.to_string())?;
-            if let Some((id, what)) = told(&event, self.until) {
-                if told_once.insert(id, what.clone()).is_some() && !torn {
-                    return Err(format!("told twice: {what}"));
-                }
+            if let Some((id, what)) = told(&event, self.until)
+                && told_once.insert(id, what.clone()).is_some()
+                && !torn
+            {
+                return Err(format!("told twice: {what}"));
             }
         }
         let (wanted, found): (BTreeSet<String>, BTreeSet<String>) =
