@@ -19,6 +19,7 @@ mod bounds;
 mod chaos;
 mod check;
 mod end_to_end;
+mod formats;
 mod fuzz_regressions;
 mod incidents;
 mod oracle;

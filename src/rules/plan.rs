@@ -54,13 +54,19 @@ impl FoldSpec {
         let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
         let filter = self.filter.as_ref().map(ToString::to_string);
         // Readings of a rule whose columns change are another table; of a topic, the columns that are read count.
-        let types =
-            |name: &String| format!("{name} {:?}", self.table.schema.field_with_name(name).map(|f| f.data_type()));
         let columns = match &self.table.rule {
             Some(_) => format!("{:?}", self.table.schema),
-            None => self.columns().iter().map(types).collect::<Vec<_>>().join(","),
+            None => self.types(self.filter.iter().chain(&self.keys)),
         };
         super::hash(&format!("{}{columns}|{filter:?}|{keys:?}|{:?}|{}", self.table.name, self.spread, self.pane_ms))
+    }
+
+    /// The columns that expressions read, with their types.
+    fn types<'a>(&self, exprs: impl Iterator<Item = &'a Expr>) -> String {
+        let names: BTreeSet<String> =
+            exprs.flat_map(|expr| expr.column_refs().into_iter().map(|column| column.name.clone())).collect();
+        let kind = |name: &String| self.table.schema.field_with_name(name).map(|field| field.data_type().clone());
+        names.iter().map(|name| format!("{name} {:?},", kind(name).ok())).collect()
     }
 
     /// The columns of the table that it reads.
@@ -89,7 +95,9 @@ pub struct FoldIds {
 impl FoldIds {
     /// The ids of a fold.
     pub fn new(spec: &FoldSpec) -> Self {
-        let id = |aggregate: &Expr| super::hash(&aggregate_name(aggregate));
+        let id = |aggregate: &Expr| {
+            super::hash(&format!("{}|{}", aggregate_name(aggregate), spec.types(std::iter::once(aggregate))))
+        };
         Self { fold: spec.fingerprint(), aggregates: spec.aggregates.iter().map(id).collect() }
     }
 }
