@@ -15,6 +15,7 @@ use tierwatch::{
     files,
     judge::output::{BreachEvent, Measure, Output},
     panes::last_end_until,
+    partial::Record,
     rules::{Files, RuleSet, RuleSets, Settings, diagnostics::Source},
 };
 
@@ -267,6 +268,9 @@ impl Case {
             .filter_map(|entry| entry.record.headers.iter().find(|(name, _)| name == "tierwatch_id"))
             .map(|(_, id)| String::from_utf8_lossy(id).into_owned())
             .collect();
+        if !torn {
+            sections_join(world, &config.topics.partials)?;
+        }
         let mut next: BTreeMap<&Place, usize> = BTreeMap::new();
         for event in events {
             let offset = next.entry(&event.place).or_default();
@@ -280,6 +284,27 @@ impl Case {
         }
         Ok(())
     }
+}
+
+/// Where transactions end as a whole, each section begins where one before it ended, or earlier: no range is ever missing,
+/// and none needs to be folded again.
+fn sections_join(world: &World, topic: &str) -> Result<(), String> {
+    for partition in 0..world.kafka.topics[topic].partitions.len() {
+        let mut ends: BTreeMap<i32, i64> = BTreeMap::new();
+        let place = (topic.to_owned(), i32::try_from(partition).unwrap());
+        for entry in world.kafka.fetch(&place, 0, usize::MAX) {
+            let record = Record::decode(entry.record.value.as_deref().unwrap_or_default());
+            let Ok(Record::Sections(sections)) = record else { continue };
+            for section in sections.sections {
+                let end = ends.entry(section.partition).or_default();
+                if section.range.start > *end {
+                    return Err(format!("a hole in partition {partition}: {}..{}", *end, section.range.start));
+                }
+                *end = section.range.end.max(*end);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn committed(world: &World, topic: &str) -> Vec<Vec<u8>> {
