@@ -295,6 +295,16 @@ impl Tail {
     }
 }
 
+/// Waits until no transaction is open before `end`, as a consumer that reads committed sees it. Whoever reads the partition
+/// after that finds all that was committed before `end`; whoever asks only once the end was met does not know whether the
+/// transaction was over before or after.
+pub(super) fn until_stable(consumer: &BaseConsumer, topic: &str, partition: i32, end: i64) -> Result<(), Error> {
+    while consumer.fetch_watermarks(topic, partition, REQUEST)?.1 < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 /// Reads the committed records in a range of one partition, as far as it is there, without a group. Waits for transactions
 /// that were still open when it began: the last stable position may lie behind them.
 pub fn read(
@@ -321,6 +331,7 @@ pub fn read(
     if from >= target {
         return Ok(());
     }
+    until_stable(&consumer, topic, partition, target)?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(from))?;
     consumer.assign(&list)?;
@@ -329,12 +340,7 @@ pub fn read(
             None => {}
             Some(Ok(message)) if message.offset() >= target => return Ok(()),
             Some(Ok(message)) => take(&message),
-            Some(Err(KafkaError::PartitionEOF(_))) => {
-                let (_, stable) = consumer.fetch_watermarks(topic, partition, REQUEST)?;
-                if stable >= target {
-                    return Ok(());
-                }
-            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
             Some(Err(error)) => note_error(&error)?,
         }
     }

@@ -76,7 +76,7 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
         }
         if waiting.is_none() {
             // On the way out, what is held is flushed whether its time has come or not.
-            waiting = stage.due(if ending { i64::MAX / 2 } else { edge.now() })?;
+            waiting = if ending { stage.rest()? } else { stage.due(edge.now())? };
         }
         let now = edge.now();
         if let Some(flush) = waiting.take_if(|_| now >= try_at || ending) {
