@@ -171,7 +171,8 @@ struct Rows {
 impl Rows {
     fn count(&mut self, batch: &RecordBatch) {
         self.rows += batch.num_rows();
-        let ends = batch.column_by_name("window_end").and_then(|ends| ends.as_primitive_opt::<TimestampMillisecondType>());
+        let ends =
+            batch.column_by_name("window_end").and_then(|ends| ends.as_primitive_opt::<TimestampMillisecondType>());
         if let Some((first, last)) = ends.and_then(|ends| min(ends).zip(max(ends))) {
             let (from, to) = self.ends.map_or((first, last), |(from, to)| (from.min(first), to.max(last)));
             self.ends = Some((from, to));

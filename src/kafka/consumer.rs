@@ -21,6 +21,10 @@ use crate::{
     position::Range,
 };
 
+/// The longest pause between two heartbeats. A member hears in the answer to one that another has left, however long the
+/// session of those who leave without a word.
+const HEARTBEAT_MAX: Duration = Duration::from_millis(2_500);
+
 /// Notes rebalances for the loop. Assigning is left to the loop, which knows the positions; revoking cannot wait.
 #[derive(Default)]
 pub struct Notes(Mutex<Vec<Rebalance>>);
@@ -75,6 +79,7 @@ impl GroupConsumer {
     /// A member of `group` that reads nothing yet.
     pub fn join(client: &ClientConfig, group: &str, session_timeout: Duration) -> Result<Self, Error> {
         let session = session_timeout.as_millis().to_string();
+        let heartbeat = (session_timeout / 4).min(HEARTBEAT_MAX);
         let mut settings = client.clone();
         settings
             .set("group.id", group)
@@ -85,7 +90,7 @@ impl GroupConsumer {
             .set("enable.partition.eof", "true")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", &session)
-            .set("heartbeat.interval.ms", (session_timeout.as_millis() / 4).to_string())
+            .set("heartbeat.interval.ms", heartbeat.as_millis().to_string())
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.wait.max.ms", "100")
             .set("queued.max.messages.kbytes", "16384")
