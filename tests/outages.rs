@@ -119,7 +119,8 @@ fn an_instance_that_is_asked_to_end_while_busy_leaves_at_once_and_its_work_goes_
     let folder = tempfile::tempdir().expect("a folder");
     let migrated = command(&kafka, &clickhouse).arg("migrate").output().expect("the binary starts");
     assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
-    let producer: BaseProducer = source_topics(&kafka, PARTITIONS).create().expect("a producer");
+    let client = source_topics(&kafka, PARTITIONS);
+    let producer: BaseProducer = client.create().expect("a producer");
     let start = last_end_until(now() - SPAN_MS - 60_000, 1000);
     let sent = events(start, EVENTS);
     // Whoever dies without a word would be missed for this long.
@@ -180,6 +181,17 @@ fn an_instance_that_is_asked_to_end_while_busy_leaves_at_once_and_its_work_goes_
     send(&producer, &events(start + SPAN_MS, 2_000));
     thread::sleep(Duration::from_secs(3));
     let last = end_cleanly(other);
+    // What retention takes before it is stored is not passed over in silence.
+    let admin: AdminClient<DefaultClientContext> = client.create().expect("an admin client");
+    let mut all = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        all.add_partition_offset("tierwatch.readings", partition, Offset::End).expect("an offset");
+    }
+    futures::executor::block_on(admin.delete_records(&all, &AdminOptions::new())).expect("records are deleted");
+    let output = command(&kafka, &clickhouse).args(["run", "--stages", "store"]).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("tierwatch.readings[") && said.contains("--accept-lost"), "{said}");
     writeln!(std::io::stderr(), "{ending}; with a store that stands still, ended after {last:?}").expect("stderr");
 }
 

@@ -168,7 +168,7 @@ fn announce(context: &Context) -> Result<(), Error> {
         let announced = loops::run(loops::rules::announce(&context.job, &context.set, &context.provenance, &mut edge));
         match announced {
             Ok(_) => return Ok(()),
-            Err(error) if tries < ANNOUNCE_TRIES => {
+            Err(error) if tries < ANNOUNCE_TRIES && !matches!(error, loops::Error::Format(_)) => {
                 tries += 1;
                 tracing::warn!(%error, "the rule set could not be written; trying again");
                 thread::sleep(Duration::from_millis(200) * tries);
