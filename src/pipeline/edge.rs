@@ -73,15 +73,14 @@ impl KafkaEdge<'_> {
     }
 }
 
-/// How long ClickHouse is waited for when the process is asked to end.
+/// How long ClickHouse is waited for once the process was asked to end, for all inserts together.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Waits until the process was asked to end, and a little longer.
 async fn ended(shutdown: &Shutdown) {
-    while !shutdown.asked() {
+    while !shutdown.asked_for(GRACE) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    tokio::time::sleep(GRACE).await;
 }
 
 impl Edge for KafkaEdge<'_> {

@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     thread,
     time::Duration,
@@ -31,19 +31,24 @@ use crate::{
 /// How often a rule set is tried to be written at the start.
 const ANNOUNCE_TRIES: u32 = 20;
 
-/// Asks all stages to end.
+/// Asks all stages to end. Knows when that was; 0 before.
 #[derive(Debug, Clone, Default)]
-pub struct Shutdown(Arc<AtomicBool>);
+pub struct Shutdown(Arc<AtomicI64>);
 
 impl Shutdown {
     /// Asks.
     pub fn ask(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.compare_exchange(0, clock::now(), Ordering::SeqCst, Ordering::SeqCst).ok();
     }
 
     /// True once it was asked.
     pub fn asked(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.load(Ordering::SeqCst) != 0
+    }
+
+    /// True once it was asked so long ago.
+    pub fn asked_for(&self, wait: Duration) -> bool {
+        self.asked() && clock::now() - self.0.load(Ordering::SeqCst) >= loops::ms(wait)
     }
 }
 
