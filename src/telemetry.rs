@@ -6,6 +6,11 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::config::{Log, LogFormat};
 
+/// Sets up logging to stderr as text, for commands whose results go to stdout.
+pub fn init_beside_results(log: &Log) {
+    init(&Log { format: LogFormat::Text, ..log.clone() });
+}
+
 /// Sets up logging for the process; a second call changes nothing.
 pub fn init(log: &Log) {
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));

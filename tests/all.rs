@@ -28,6 +28,7 @@ mod pack;
 mod plans;
 mod properties;
 mod recovery;
+mod restore;
 mod rule_tests;
 mod simulator;
 mod tidy;

@@ -3,8 +3,12 @@
 
 use std::{
     collections::BTreeSet,
+    io::Write as _,
+    path::Path,
     process::{Command, Stdio},
-    time::Duration,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -14,9 +18,14 @@ use rdkafka::{
     producer::BaseProducer,
 };
 
+use tierwatch::panes::last_end_until;
+
 use crate::{
     bed::{ClickHouse, Kafka, free_port},
-    end_to_end::{Sent, TABLES, command, now, read_all, run, run_with, send, source_topics, wait_for},
+    end_to_end::{
+        Breach, PARTITIONS, SPAN_MS, Sent, TABLES, command, end_cleanly, events, every_reading_is_right, now, read_all,
+        run, run_with, send, source_topics, told, until, wait_for,
+    },
 };
 
 /// Operations of one service over two minutes, all of them failed where `failed`.
@@ -84,6 +93,106 @@ fn a_clickhouse_that_is_down_delays_nothing_but_itself_and_catches_up() {
     let rows = clickhouse
         .rows("SELECT count() = uniqExact(rule, series, window_end), count() > 30 FROM tierwatch.readings_latest");
     assert_eq!(rows, ["1\t1"], "each reading once");
+}
+
+/// The partitions that an instance has begun, by its log.
+fn begun(log: &Path) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.contains("no longer"));
+    let found = lines.filter_map(|line| {
+        let (stage, place) =
+            [" folding ", " judging "].iter().find_map(|stage| Some((stage, line.split_once(stage)?.1)))?;
+        Some(format!("{stage}{}", place.split(" position=").next()?))
+    });
+    found.collect()
+}
+
+#[test]
+fn an_instance_that_is_asked_to_end_while_busy_leaves_at_once_and_its_work_goes_on_elsewhere() {
+    const EVENTS: usize = 20_000;
+    const CHUNKS: usize = 100;
+    const SESSION: Duration = Duration::from_secs(30);
+    /// Partitions of three tables to be folded, and those to be judged.
+    const ALL: usize = 4 * 4;
+    let kafka = Kafka::start();
+    let clickhouse = ClickHouse::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let migrated = command(&kafka, &clickhouse).arg("migrate").output().expect("the binary starts");
+    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    let client = source_topics(&kafka, PARTITIONS);
+    let producer: BaseProducer = client.create().expect("a producer");
+    let start = last_end_until(now() - SPAN_MS - 60_000, 1000);
+    let sent = events(start, EVENTS);
+    // Whoever dies without a word would be missed for this long.
+    let settings = [("KAFKA__SESSION_TIMEOUT", "30s")];
+    let (taken_over, left) = (AtomicBool::new(false), AtomicUsize::new(CHUNKS));
+    let stream = || {
+        for events in sent.chunks(sent.len().div_ceil(CHUNKS)) {
+            send(&producer, events);
+            left.fetch_sub(1, Ordering::SeqCst);
+            if !taken_over.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(300));
+            }
+        }
+    };
+    let (ending, other) = thread::scope(|scope| {
+        // From the start: where there is nothing to read, time goes on without events.
+        scope.spawn(stream);
+        let leaves = run_with(&kafka, &clickhouse, folder.path(), "one", &settings);
+        wait_for("work for the first", &[&leaves.log], Duration::from_secs(60), || {
+            let begun = begun(&leaves.log);
+            (begun.len() < ALL).then(|| format!("{begun:?}"))
+        });
+        let stays = run_with(&kafka, &clickhouse, folder.path(), "two", &settings);
+        wait_for("work for both", &[&leaves.log, &stays.log], Duration::from_secs(60), || {
+            let begun = begun(&stays.log);
+            let has = |stage: &str| begun.iter().any(|place| place.starts_with(stage));
+            (!has(" folding ") || !has(" judging ")).then(|| format!("{begun:?}"))
+        });
+        let before = begun(&stays.log).len();
+        assert!(before < ALL, "the one that leaves has nothing left to leave");
+        let ending = end_cleanly(leaves);
+        let gone = Instant::now();
+        wait_for("its partitions elsewhere", &[&stays.log], SESSION / 2, || {
+            let begun = begun(&stays.log);
+            (begun.len() < ALL).then(|| format!("{begun:?}"))
+        });
+        let busy = left.load(Ordering::SeqCst);
+        assert!(busy > 0, "events came in all the while");
+        taken_over.store(true, Ordering::SeqCst);
+        (
+            format!(
+                "ended after {ending:?}, all taken over {:?} later, {busy} of {CHUNKS} still to come",
+                gone.elapsed()
+            ),
+            stays,
+        )
+    });
+    let breaches = every_reading_is_right(&clickhouse, &sent, start, &[&other.log]);
+    let alerts = read_all(&kafka.brokers, "tierwatch.alerts", PARTITIONS);
+    let alerts: Vec<Breach> = alerts
+        .iter()
+        .filter_map(|(_, value)| told(&serde_json::from_slice(value).expect("a breach event"), until(start)))
+        .collect();
+    assert_eq!(alerts.iter().cloned().collect::<BTreeSet<_>>(), breaches);
+    assert_eq!(alerts.len(), breaches.len(), "each breach event is told once; {ending}");
+    // Nor does an end wait for a store that stands still.
+    clickhouse.stand_still();
+    send(&producer, &events(start + SPAN_MS, 2_000));
+    thread::sleep(Duration::from_secs(3));
+    let last = end_cleanly(other);
+    // What retention takes before it is stored is not passed over in silence.
+    let admin: AdminClient<DefaultClientContext> = client.create().expect("an admin client");
+    let mut all = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        all.add_partition_offset("tierwatch.readings", partition, Offset::End).expect("an offset");
+    }
+    futures::executor::block_on(admin.delete_records(&all, &AdminOptions::new())).expect("records are deleted");
+    let output = command(&kafka, &clickhouse).args(["run", "--stages", "store"]).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("tierwatch.readings[") && said.contains("--accept-lost"), "{said}");
+    writeln!(std::io::stderr(), "{ending}; with a store that stands still, ended after {last:?}").expect("stderr");
 }
 
 #[test]

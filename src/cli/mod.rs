@@ -10,6 +10,7 @@ mod explain;
 mod generate;
 mod migrate;
 mod new;
+mod restore;
 mod run;
 mod sql;
 mod test;
@@ -21,6 +22,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     config::{Config, Sources, load},
@@ -79,6 +81,8 @@ enum Command {
     Generate(generate::Generate),
     /// Makes Tierwatch's topics, and ClickHouse's tables and views
     Migrate(migrate::Migrate),
+    /// Writes readings and breaches from Kafka into ClickHouse again, where that was lost
+    Restore(restore::Restore),
     /// Queries stored readings and breaches, or files of events
     Sql(sql::Sql),
     /// Prints the configuration in force, and where each value comes from
@@ -124,6 +128,7 @@ fn run(command: Command, config: Config) -> Outcome {
         Command::Run(command) => command.run(config),
         Command::Demo(command) => command.run(config),
         Command::Migrate(command) => command.run(&config),
+        Command::Restore(command) => command.run(&config),
         Command::Sql(command) => command.run(&config),
         Command::Test(command) => command.run(&config),
         Command::Generate(command) => command.run(),
@@ -200,6 +205,14 @@ fn show(problems: &[Diagnostic]) {
         say(&problem.render(color));
         say("");
     }
+}
+
+/// Progress on a terminal; nothing elsewhere.
+fn progress_bar() -> ProgressBar {
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3}%  {elapsed} gone, {eta} to go");
+    ProgressBar::with_draw_target(Some(0), target).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// `1 rule`, `2 rules`.

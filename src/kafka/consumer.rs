@@ -23,6 +23,9 @@ use crate::{
 
 /// How many events about the client are served at a time.
 const EVENTS_MAX: usize = 1_000;
+/// The longest pause between two heartbeats. A member hears in the answer to one that another has left, however long the
+/// session of those who leave without a word.
+const HEARTBEAT_MAX: Duration = Duration::from_millis(2_500);
 
 /// Notes rebalances for the loop. Assigning is left to the loop, which knows the positions; revoking cannot wait.
 #[derive(Default)]
@@ -83,6 +86,7 @@ impl GroupConsumer {
     /// A member of `group` that reads nothing yet.
     pub fn join(client: &ClientConfig, group: &str, session_timeout: Duration) -> Result<Self, Error> {
         let session = session_timeout.as_millis().to_string();
+        let heartbeat = (session_timeout / 4).min(HEARTBEAT_MAX);
         let mut settings = client.clone();
         settings
             .set("group.id", group)
@@ -93,7 +97,7 @@ impl GroupConsumer {
             .set("enable.partition.eof", "true")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", &session)
-            .set("heartbeat.interval.ms", (session_timeout.as_millis() / 4).to_string())
+            .set("heartbeat.interval.ms", heartbeat.as_millis().to_string())
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.wait.max.ms", "100")
             .set("queued.max.messages.kbytes", "16384")
@@ -319,6 +323,16 @@ impl Tail {
     }
 }
 
+/// Waits until no transaction is open before `end`, as a consumer that reads committed sees it. Whoever reads the partition
+/// after that finds all that was committed before `end`; whoever asks only once the end was met does not know whether the
+/// transaction was over before or after.
+pub(super) fn until_stable(consumer: &BaseConsumer, topic: &str, partition: i32, end: i64) -> Result<(), Error> {
+    while consumer.fetch_watermarks(topic, partition, REQUEST)?.1 < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 /// Reads the committed records in a range of one partition, as far as it is there, without a group. Waits for transactions
 /// that were still open when it began: the last stable position may lie behind them.
 pub fn read(
@@ -345,6 +359,7 @@ pub fn read(
     if from >= target {
         return Ok(());
     }
+    until_stable(&consumer, topic, partition, target)?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(from))?;
     consumer.assign(&list)?;
@@ -353,12 +368,7 @@ pub fn read(
             None => {}
             Some(Ok(message)) if message.offset() >= target => return Ok(()),
             Some(Ok(message)) => take(&message),
-            Some(Err(KafkaError::PartitionEOF(_))) => {
-                let (_, stable) = consumer.fetch_watermarks(topic, partition, REQUEST)?;
-                if stable >= target {
-                    return Ok(());
-                }
-            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
             Some(Err(error)) => note_error(&error)?,
         }
     }

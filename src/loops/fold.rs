@@ -133,6 +133,7 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
 async fn learn(job: &Job, rules: &mut Sets, edge: &mut impl Edge) -> Result<Vec<NumberedSet>, Error> {
     let place = (job.config.topics.rules.clone(), 0);
     edge.tail(&place, &mut |message| rules.take(message.key, message.payload)).await?;
+    rules.check()?;
     let mut sets = Vec::new();
     let mut refused = None;
     for record in rules.needed(job.config.topics.partitions) {

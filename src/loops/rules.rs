@@ -6,10 +6,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Edge, EdgeError, Error, Job, Outgoing, ms};
+use super::{Edge, Error, Job, Outgoing, ms};
 use crate::{
     panes::Millis,
-    partial::{Record, RuleSetRecord, envelope, open},
+    partial::{FormatError, Record, RuleSetRecord, envelope, open},
     rules::{Files, RuleSet, diagnostics::Severity},
 };
 
@@ -33,6 +33,8 @@ pub struct Sets {
     records: BTreeMap<u64, RuleSetRecord>,
     /// From which set on each partials partition needs folds.
     needs: BTreeMap<i32, u64>,
+    /// Why a set cannot be read, where a later binary wrote it: nobody goes on as if it were not there.
+    later: Option<FormatError>,
 }
 
 impl Sets {
@@ -40,14 +42,20 @@ impl Sets {
     pub fn take(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) {
         let key = String::from_utf8_lossy(key.unwrap_or_default());
         if let Some(number) = key.strip_prefix(SET).and_then(|number| number.parse().ok()) {
-            match value.and_then(|value| open::<RuleSetRecord>(value).ok()) {
-                Some((record, _)) => _ = self.records.insert(number, record),
-                None => _ = self.records.remove(&number),
+            match value.map(open::<RuleSetRecord>) {
+                Some(Ok((record, _))) => _ = self.records.insert(number, record),
+                Some(Err(error @ FormatError::Version(_))) => self.later = Some(error),
+                Some(Err(_)) | None => _ = self.records.remove(&number),
             }
         } else if let Some(partition) = key.strip_prefix(NEEDS).and_then(|partition| partition.parse::<i32>().ok()) {
             let number = value.map(String::from_utf8_lossy).and_then(|number| number.parse::<u64>().ok());
             self.needs.extend(number.map(|number| (partition, number)));
         }
+    }
+
+    /// An error where a later binary wrote a set.
+    pub fn check(&mut self) -> Result<(), Error> {
+        self.later.take().map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// The set in force.
@@ -64,10 +72,11 @@ impl Sets {
 }
 
 /// Reads the rules topic to its end.
-pub(super) async fn read(job: &Job, edge: &mut impl Edge) -> Result<Sets, EdgeError> {
+pub(super) async fn read(job: &Job, edge: &mut impl Edge) -> Result<Sets, Error> {
     let mut sets = Sets::default();
     let place = (job.config.topics.rules.clone(), 0);
     edge.read(&place, super::from(0), &mut |message| sets.take(message.key, message.payload)).await?;
+    sets.check()?;
     Ok(sets)
 }
 
@@ -204,4 +213,22 @@ async fn consider(job: &Job, files: Files, provenance: &Provenance, edge: &mut i
     });
     edge.ready().await?;
     Ok(edge.publish(&[audit(job, &said)]).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_a_later_binary_is_an_error_and_not_nothing() {
+        let mut sets = Sets::default();
+        let key = format!("{SET}{:020}", 7);
+        let mut value = envelope(&(), &[]);
+        value[3] += 1;
+        sets.take(Some(key.as_bytes()), Some(&value));
+        let error = sets.check().expect_err("an error").to_string();
+        assert!(error.contains("upgrade this instance"), "{error}");
+        sets.take(Some(key.as_bytes()), None);
+        assert!(sets.check().is_ok());
+    }
 }

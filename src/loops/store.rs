@@ -40,10 +40,7 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
             match note {
                 Rebalance::Assigned(partitions) => {
                     for partition in partitions {
-                        let position = match edge.committed(&partition).await? {
-                            Some(position) => position,
-                            None => edge.watermarks(&partition).await?.0,
-                        };
+                        let position = position(job, edge, &partition).await?;
                         edge.seek(&partition, position).await?;
                     }
                 }
@@ -76,7 +73,7 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
         }
         if waiting.is_none() {
             // On the way out, what is held is flushed whether its time has come or not.
-            waiting = stage.due(if ending { i64::MAX / 2 } else { edge.now() })?;
+            waiting = if ending { stage.rest()? } else { stage.due(edge.now())? };
         }
         let now = edge.now();
         if let Some(flush) = waiting.take_if(|_| now >= try_at || ending) {
@@ -111,6 +108,24 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
         if ending {
             return Ok(());
         }
+    }
+}
+
+/// Where to begin with a partition: where the group stopped, else at its beginning. A position that is gone is an error,
+/// never a silent reset.
+async fn position(job: &Job, edge: &mut impl Edge, partition: &TopicPartition) -> Result<i64, Error> {
+    let (topic, number) = (partition.0.clone(), partition.1);
+    let committed = edge.committed(partition).await?;
+    let (low, high) = edge.watermarks(partition).await?;
+    match committed {
+        Some(committed) if (low..=high).contains(&committed) => Ok(committed),
+        None => Ok(low),
+        Some(committed) if job.accept_lost => {
+            tracing::warn!(topic, partition = number, committed, low, high, "rows are gone; storing what is there");
+            Ok(low)
+        }
+        Some(committed) if committed < low => Err(Error::Gone { topic, partition: number, committed, low, high }),
+        Some(committed) => Err(Error::Recreated { topic, partition: number, committed, low, high }),
     }
 }
 

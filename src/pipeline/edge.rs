@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, thread, time::Duration};
 
 use rdkafka::{Message as _, TopicPartitionList};
 
-use super::{Context, clock, offsets};
+use super::{Context, Shutdown, clock, offsets};
 use crate::{
     files::watch::Watched,
     fold::stage::Message,
@@ -70,6 +70,16 @@ impl KafkaEdge<'_> {
                 outcome => return Ok(outcome?),
             }
         }
+    }
+}
+
+/// How long ClickHouse is waited for once the process was asked to end, for all inserts together.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Waits until the process was asked to end, and a little longer.
+async fn ended(shutdown: &Shutdown) {
+    while !shutdown.asked_for(GRACE) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -188,9 +198,14 @@ impl Edge for KafkaEdge<'_> {
     async fn insert(&mut self, insert: &Insert) -> Result<(), String> {
         match &self.target {
             Target::None => Ok(()),
-            Target::ClickHouse(server, runtime) => {
-                runtime.block_on(server.insert(insert)).map_err(|error| error.to_string())
-            }
+            Target::ClickHouse(server, runtime) => runtime.block_on(async {
+                tokio::select! {
+                    outcome = server.insert(insert) => outcome.map_err(|error| error.to_string()),
+                    () = ended(&self.context.shutdown) => {
+                        Err("no answer, and the process was asked to end; the rows stay in Kafka".to_owned())
+                    }
+                }
+            }),
             Target::Parquet(folder) => folder.insert(insert).map_err(|error| error.to_string()),
         }
     }

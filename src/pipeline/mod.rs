@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     thread,
     time::Duration,
@@ -31,19 +31,24 @@ use crate::{
 /// How often a rule set is tried to be written at the start.
 const ANNOUNCE_TRIES: u32 = 20;
 
-/// Asks all stages to end.
+/// Asks all stages to end. Knows when that was; 0 before.
 #[derive(Debug, Clone, Default)]
-pub struct Shutdown(Arc<AtomicBool>);
+pub struct Shutdown(Arc<AtomicI64>);
 
 impl Shutdown {
     /// Asks.
     pub fn ask(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.compare_exchange(0, clock::now(), Ordering::SeqCst, Ordering::SeqCst).ok();
     }
 
     /// True once it was asked.
     pub fn asked(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.load(Ordering::SeqCst) != 0
+    }
+
+    /// True once it was asked so long ago.
+    pub fn asked_for(&self, wait: Duration) -> bool {
+        self.asked() && clock::now() - self.0.load(Ordering::SeqCst) >= loops::ms(wait)
     }
 }
 
@@ -177,7 +182,7 @@ fn announce(context: &Context) -> Result<(), Error> {
         let announced = loops::run(loops::rules::announce(&context.job, &context.set, &context.provenance, &mut edge));
         match announced {
             Ok(_) => return Ok(()),
-            Err(error) if tries < ANNOUNCE_TRIES => {
+            Err(error) if tries < ANNOUNCE_TRIES && !matches!(error, loops::Error::Format(_)) => {
                 tries += 1;
                 tracing::warn!(%error, "the rule set could not be written; trying again");
                 thread::sleep(Duration::from_millis(200) * tries);

@@ -46,6 +46,14 @@ pub enum Error {
         "the database has the migration {0}, which this binary does not know: it belongs to a later version; use that one"
     )]
     Unknown(String),
+    /// Tables are missing, or older than this binary.
+    #[error("the database {database} is not ready: {missing} is not applied; run `tierwatch migrate` first")]
+    Behind {
+        /// The database.
+        database: String,
+        /// The first migration that is missing.
+        missing: &'static str,
+    },
 }
 
 /// Applies what is not applied yet; answers with the names.
@@ -81,11 +89,32 @@ pub async fn apply(server: &ClickHouse, database: &str, migrations: &[Migration]
 
 /// Applies all migrations, waiting for up to `wait` for a ClickHouse that is not there yet.
 pub async fn apply_when_there(server: &ClickHouse, database: &str, wait: Duration) -> Result<Vec<&'static str>, Error> {
+    until_there(server, wait).await?;
+    apply(server, database, &ALL).await
+}
+
+/// Checks that all migrations are applied, waiting for up to `wait` for a ClickHouse that is not there yet.
+pub async fn check_when_there(server: &ClickHouse, database: &str, wait: Duration) -> Result<(), Error> {
+    until_there(server, wait).await?;
+    let tables = format!("SELECT name FROM system.tables WHERE database = '{database}' AND name = 'schema_migrations'");
+    let applied = if server.without_database().strings(&tables).await?.is_empty() {
+        Vec::new()
+    } else {
+        server.strings("SELECT name FROM schema_migrations").await?
+    };
+    match ALL.iter().find(|migration| !applied.iter().any(|name| name == migration.name)) {
+        Some(migration) => Err(Error::Behind { database: database.to_owned(), missing: migration.name }),
+        None => Ok(()),
+    }
+}
+
+/// Waits for up to `wait` for a ClickHouse that is not there yet.
+async fn until_there(server: &ClickHouse, wait: Duration) -> Result<(), Error> {
     let mut waited = Duration::ZERO;
     let mut pause = Duration::from_millis(250);
     loop {
         match server.without_database().execute("SELECT 1").await {
-            Ok(()) => return apply(server, database, &ALL).await,
+            Ok(()) => return Ok(()),
             Err(error) if waited < wait && error.is_absence() => {
                 tracing::warn!(%error, "no answer; trying again");
                 tokio::time::sleep(pause).await;

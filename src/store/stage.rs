@@ -115,6 +115,7 @@ fn same_columns(rows: &RecordBatch) -> Result<(), FormatError> {
 #[derive(Debug)]
 pub struct Stage {
     readings_topic: String,
+    token_prefix: String,
     flush_interval_ms: i64,
     rows_max: usize,
     readings: Vec<RecordBatch>,
@@ -133,6 +134,7 @@ impl Stage {
     pub fn new(readings_topic: &str, flush_interval_ms: i64, rows_max: usize) -> Self {
         Self {
             readings_topic: readings_topic.to_owned(),
+            token_prefix: String::new(),
             flush_interval_ms,
             rows_max,
             readings: Vec::new(),
@@ -145,9 +147,16 @@ impl Stage {
         }
     }
 
+    /// The same with tokens of its own: what was inserted before under other tokens is inserted again.
+    #[must_use]
+    pub fn with_token_prefix(self, prefix: &str) -> Self {
+        Self { token_prefix: prefix.to_owned(), ..self }
+    }
+
     /// Drops what is held: it will be read again.
     pub fn forget(&mut self) {
-        *self = Self::new(&self.readings_topic, self.flush_interval_ms, self.rows_max);
+        let prefix = std::mem::take(&mut self.token_prefix);
+        *self = Self::new(&self.readings_topic, self.flush_interval_ms, self.rows_max).with_token_prefix(&prefix);
     }
 
     /// One record of the readings or the alerts topic.
@@ -190,7 +199,12 @@ impl Stage {
     /// What is due at `now`. It is given up: on failure the caller tries it again as it is.
     pub fn due(&mut self, now: Millis) -> Result<Option<Flush>, StageError> {
         let due = self.since_ms.is_some_and(|since| now - since >= self.flush_interval_ms) || self.full();
-        if !due {
+        if due { self.rest() } else { Ok(None) }
+    }
+
+    /// All that is held, whether it is due or not.
+    pub fn rest(&mut self) -> Result<Option<Flush>, StageError> {
+        if self.held.is_empty() {
             return Ok(None);
         }
         let token = |table: Table| {
@@ -200,7 +214,7 @@ impl Stage {
                 .map(|((topic, partition), (first, next))| format!("{topic}/{partition}/{first}-{next}"))
                 .collect();
             let content = format!("{} {}", self.first_ms, ranges.join(","));
-            format!("{}:{}", table.name(), crate::rules::hash_bytes(content.as_bytes()))
+            format!("{}{}:{}", self.token_prefix, table.name(), crate::rules::hash_bytes(content.as_bytes()))
         };
         let mut inserts = Vec::new();
         if let Some(first) = self.readings.first() {

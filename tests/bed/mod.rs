@@ -215,6 +215,12 @@ impl ClickHouse {
         }
     }
 
+    /// Makes the server stand still: it takes connections, and answers none.
+    pub(crate) fn stand_still(&self) {
+        let pid = self.child.as_ref().expect("the front runs").id().to_string();
+        run(Command::new("kill").args(["-STOP", &pid]), "`kill` stops the front: install it (Debian: procps)");
+    }
+
     /// Starts the stopped server on the same port with the same data.
     pub(crate) fn start_again(&mut self) {
         self.stop();

@@ -5,7 +5,7 @@ mod tally;
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, BufWriter, IsTerminal, Write},
+    io::{BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -13,10 +13,10 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 use self::tally::Tally;
-use super::{FOUND, Format, MISUSED, Outcome, compile, print, read_files, say};
+use super::{FOUND, Format, MISUSED, Outcome, compile, print, progress_bar, read_files, say};
 use crate::{
     backtest::{self, Input, Options, Summary},
     config::Config,
@@ -213,14 +213,6 @@ impl Backtest {
         }
         Ok(Some(inputs))
     }
-}
-
-/// Progress on a terminal; nothing elsewhere.
-fn progress_bar() -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{bar:30} {percent:>3}%  {elapsed} gone, {eta} to go");
-    ProgressBar::with_draw_target(Some(0), target).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 fn input(table: &str, path: &Path, bar: &ProgressBar) -> anyhow::Result<Input> {
