@@ -90,8 +90,12 @@ fn a_clickhouse_that_is_down_delays_nothing_but_itself_and_catches_up() {
         let rows = clickhouse.rows("SELECT rule, countIf(type = 'opened') FROM tierwatch.breach_events WHERE rule = 'success_ratio' GROUP BY rule");
         (rows.first().map(String::as_str) != Some("success_ratio\t1")).then(|| format!("{rows:?}"))
     });
-    let rows = clickhouse
-        .rows("SELECT count() = uniqExact(rule, series, window_end), count() > 30 FROM tierwatch.readings_latest");
+    let mut rows = Vec::new();
+    wait_for("all windows", &[&instance.log], Duration::from_secs(60), || {
+        rows = clickhouse
+            .rows("SELECT count() = uniqExact(rule, series, window_end), count() > 30 FROM tierwatch.readings_latest");
+        (!rows.iter().any(|row| row.ends_with("\t1"))).then(|| format!("{rows:?}"))
+    });
     assert_eq!(rows, ["1\t1"], "each reading once");
 }
 
