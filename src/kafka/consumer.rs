@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -18,7 +18,6 @@ use super::{Error, REQUEST, sys};
 use crate::{
     loops::{Described, Rebalance, TopicPartition},
     panes::Millis,
-    position::Range,
 };
 
 /// How many events about the client are served at a time.
@@ -257,7 +256,13 @@ impl GroupConsumer {
     }
 }
 
+/// What was told lately, and when. While brokers are away each client says so many times a second.
+static TOLD: Mutex<Vec<(KafkaError, Instant)>> = Mutex::new(Vec::new());
+/// How long the same error is not told again.
+const TOLD_FOR: Duration = Duration::from_secs(5);
+
 /// Errors that librdkafka mends by itself are told and passed over; the rest stop the loop.
+#[expect(clippy::disallowed_methods, reason = "how often something is told changes nothing else")]
 pub(super) fn note_error(error: &KafkaError) -> Result<(), Error> {
     match error.rdkafka_error_code() {
         Some(
@@ -268,7 +273,12 @@ pub(super) fn note_error(error: &KafkaError) -> Result<(), Error> {
             | RDKafkaErrorCode::GroupAuthorizationFailed,
         ) => Err(Error::Kafka(error.clone())),
         _ => {
-            tracing::warn!(%error, "Kafka; trying again");
+            let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+            told.retain(|(_, at)| at.elapsed() < TOLD_FOR);
+            if !told.iter().any(|(known, _)| known == error) {
+                tracing::warn!(%error, "Kafka; trying again");
+                told.push((error.clone(), Instant::now()));
+            }
             Ok(())
         }
     }
@@ -320,56 +330,5 @@ impl Tail {
             }
         }
         Ok(())
-    }
-}
-
-/// Waits until no transaction is open before `end`, as a consumer that reads committed sees it. Whoever reads the partition
-/// after that finds all that was committed before `end`; whoever asks only once the end was met does not know whether the
-/// transaction was over before or after.
-pub(super) fn until_stable(consumer: &BaseConsumer, topic: &str, partition: i32, end: i64) -> Result<(), Error> {
-    while consumer.fetch_watermarks(topic, partition, REQUEST)?.1 < end {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-/// Reads the committed records in a range of one partition, as far as it is there, without a group. Waits for transactions
-/// that were still open when it began: the last stable position may lie behind them.
-pub fn read(
-    client: &ClientConfig,
-    partition: &TopicPartition,
-    range: Range,
-    take: &mut dyn FnMut(&BorrowedMessage<'_>),
-) -> Result<(), Error> {
-    let (topic, partition) = (partition.0.as_str(), partition.1);
-    let mut settings = client.clone();
-    settings
-        .set("group.id", "tierwatch.restore")
-        .set("isolation.level", "read_committed")
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "earliest")
-        .set("enable.partition.eof", "true")
-        .set("fetch.wait.max.ms", "50")
-        .set("fetch.message.max.bytes", "8388608");
-    let consumer: BaseConsumer = settings.create().map_err(Error::Client)?;
-    let probe: BaseConsumer =
-        settings.clone().set("isolation.level", "read_uncommitted").create().map_err(Error::Client)?;
-    let (low, high) = probe.fetch_watermarks(topic, partition, REQUEST)?;
-    let (from, target) = (range.start.max(low), range.end.min(high));
-    if from >= target {
-        return Ok(());
-    }
-    until_stable(&consumer, topic, partition, target)?;
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, partition, Offset::Offset(from))?;
-    consumer.assign(&list)?;
-    loop {
-        match consumer.poll(Duration::from_millis(500)) {
-            None => {}
-            Some(Ok(message)) if message.offset() >= target => return Ok(()),
-            Some(Ok(message)) => take(&message),
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-            Some(Err(error)) => note_error(&error)?,
-        }
     }
 }

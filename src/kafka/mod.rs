@@ -5,6 +5,7 @@
 
 pub mod consumer;
 pub mod range;
+pub mod reader;
 pub mod topics;
 pub mod transaction;
 

@@ -10,14 +10,15 @@ use rdkafka::{
 
 use super::{
     Error, REQUEST,
-    consumer::{note_error, until_stable},
+    consumer::note_error,
+    reader::{Client, until_stable},
 };
 use crate::panes::Millis;
 
 /// One partition's part of the stretch, record by record.
 pub struct Range {
     /// Made when the first record is asked for, and given up after the last: a topic may have many partitions.
-    consumer: Option<BaseConsumer>,
+    consumer: Option<Client>,
     settings: ClientConfig,
     topic: String,
     partition: i32,
@@ -148,7 +149,7 @@ impl Range {
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
             none => {
-                let consumer: BaseConsumer = self.settings.create().map_err(Error::Client)?;
+                let consumer = Client::new(&self.settings)?;
                 until_stable(&consumer, &self.topic, self.partition, self.end)?;
                 let mut list = TopicPartitionList::new();
                 list.add_partition_offset(&self.topic, self.partition, Offset::Offset(self.next))?;

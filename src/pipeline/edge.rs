@@ -11,7 +11,8 @@ use crate::{
     fold::stage::Message,
     kafka::{
         self,
-        consumer::{GroupConsumer, Polled, Tail, parts, read},
+        consumer::{GroupConsumer, Polled, Tail, parts},
+        reader::Reader,
         transaction::Transactions,
     },
     loops::{Described, Edge, EdgeError, Outgoing, Rebalance, TopicPartition, rules::Provenance},
@@ -36,6 +37,7 @@ pub(super) struct KafkaEdge<'a> {
     pub(super) context: &'a Context,
     pub(super) consumer: GroupConsumer,
     pub(super) transactions: Transactions,
+    pub(super) reader: Reader,
     pub(super) target: Target,
     pub(super) tails: BTreeMap<TopicPartition, Tail>,
     pub(super) watched: Watched,
@@ -172,7 +174,7 @@ impl Edge for KafkaEdge<'_> {
         // What was handed on once is not handed on again by a second try.
         let mut left = range;
         self.retry("a topic cannot be read", |edge| {
-            read(&edge.context.client, partition, left, &mut |message| {
+            edge.reader.read(partition, left, &mut |message| {
                 left.start = message.offset() + 1;
                 then(&parts(message));
             })

@@ -22,7 +22,7 @@ use self::edge::{KafkaEdge, Target};
 use crate::{
     config::{Config, Stage, StoreKind},
     files::watch::Watched,
-    kafka::{self, consumer::GroupConsumer, transaction::Transactions},
+    kafka::{self, consumer::GroupConsumer, reader::Reader, transaction::Transactions},
     loops::{self, Job, rules::Provenance},
     rules::{RuleSet, RuleSets},
     store::{clickhouse::ClickHouse, parquet::Folder},
@@ -30,6 +30,10 @@ use crate::{
 
 /// How often a rule set is tried to be written at the start.
 const ANNOUNCE_TRIES: u32 = 20;
+
+/// How long stages may take to end. It is safe to leave them as they are: the log knows what they have done, and the
+/// group takes their partitions after the session timeout.
+const END_MAX: Duration = Duration::from_secs(4);
 
 /// Asks all stages to end. Knows when that was; 0 before.
 #[derive(Debug, Clone, Default)]
@@ -114,11 +118,22 @@ pub fn run(context: &Context, stages: &BTreeSet<Stage>) -> Result<(), Error> {
         threads.push((name, spawned.map_err(Error::Runtime)?));
     }
     let mut panicked = None;
-    for (name, thread) in threads {
-        if thread.join().is_err() {
-            context.shutdown.ask();
-            panicked = Some(Error::Panicked(name));
+    while !threads.is_empty() {
+        let (over, going): (Vec<_>, Vec<_>) = threads.into_iter().partition(|(_, thread)| thread.is_finished());
+        for (name, thread) in over {
+            if thread.join().is_err() {
+                context.shutdown.ask();
+                panicked = Some(Error::Panicked(name));
+            }
         }
+        threads = going;
+        if context.shutdown.asked_for(END_MAX) {
+            for (stage, _) in &threads {
+                tracing::warn!(stage, "did not end in time; what it was doing is done again from the log");
+            }
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
     }
     let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
     first.or(panicked).map_or(Ok(()), Err)
@@ -160,6 +175,7 @@ fn edge<'a>(context: &'a Context, group: &str, writer: &str) -> Result<KafkaEdge
         context,
         consumer: GroupConsumer::join(&context.client, group, config.session_timeout)?,
         transactions: Transactions::new(&context.client, writer, config.transaction_timeout, places),
+        reader: Reader::new(&context.client),
         target: Target::None,
         tails: BTreeMap::new(),
         watched: Watched::default(),
