@@ -59,6 +59,9 @@ pub enum Error {
     /// The group has given the partitions to others, or is about to.
     #[error("this instance is no member of its group just now")]
     NoMember,
+    /// The client did not come back with an answer, whatever it was told about how long it may take.
+    #[error("the Kafka client was stuck for {0:?}; a new one takes its place")]
+    Stuck(Duration),
     /// Anything else the client says.
     #[error("Kafka: {0}")]
     Kafka(#[from] KafkaError),

@@ -7,7 +7,11 @@
 //! together with its own. So whoever begins to write first aborts a transaction over all places that it may write to,
 //! which ends whatever hangs there.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
@@ -20,10 +24,18 @@ use rdkafka::{
 use super::{Error, REQUEST};
 use crate::loops::{Outgoing, TopicPartition};
 
+/// How long a producer may take to begin.
+const BEGIN: Duration = Duration::from_secs(30);
+/// How long a producer that is given up may take to abort what it left open.
+const ABORT: Duration = Duration::from_secs(5);
+
 /// Writes transactions under one id.
 pub struct Transactions {
     settings: ClientConfig,
-    producer: Option<BaseProducer>,
+    producer: Option<Arc<BaseProducer>>,
+    /// How long one request of a transaction may take. Where the broker waits no longer for a transaction whose writer died,
+    /// to wait for longer is of no use here either.
+    timeout: Duration,
     /// All places that it may write to.
     places: Vec<TopicPartition>,
 }
@@ -41,18 +53,22 @@ impl Transactions {
             .set("linger.ms", "0")
             .set("queue.buffering.max.messages", "1000000")
             .set("retry.backoff.ms", "5");
-        Self { settings, producer: None, places }
+        Self { settings, producer: None, timeout: timeout.min(REQUEST), places }
     }
 
     /// Writes all of it or nothing, together with source positions of a group. After an error nobody knows whether
     /// it was written: the caller asks the group for its positions.
     pub fn write(
         &mut self,
-        records: &[Outgoing],
-        offsets: &TopicPartitionList,
-        group: Option<&ConsumerGroupMetadata>,
+        records: Vec<Outgoing>,
+        offsets: TopicPartitionList,
+        group: Option<Arc<ConsumerGroupMetadata>>,
     ) -> Result<(), Error> {
-        let outcome = self.try_write(records, offsets, group);
+        let producer = self.ready(group.clone())?;
+        let timeout = self.timeout;
+        // Three requests, each with this timeout.
+        let outcome =
+            within(timeout * 3 + ABORT, move || send(&producer, &records, &offsets, group.as_deref(), timeout));
         if outcome.is_err() {
             self.reset();
         }
@@ -61,97 +77,120 @@ impl Transactions {
 
     /// Makes sure that a producer is there, that no other of the same id writes any more, and that nothing hangs which
     /// an earlier one has written, positions of the group among it.
-    pub fn ready(&mut self, group: Option<&ConsumerGroupMetadata>) -> Result<&BaseProducer, Error> {
-        if self.producer.is_none() {
-            let producer: BaseProducer = self.settings.create().map_err(Error::Client)?;
-            producer.init_transactions(Duration::from_secs(30))?;
-            self.sweep(&producer, group)?;
-            self.producer = Some(producer);
+    pub fn ready(&mut self, group: Option<Arc<ConsumerGroupMetadata>>) -> Result<Arc<BaseProducer>, Error> {
+        if let Some(producer) = &self.producer {
+            return Ok(Arc::clone(producer));
         }
-        self.producer.as_ref().ok_or_else(|| Error::Admin("no producer".into()))
-    }
-
-    /// Ends whatever hangs, by a transaction that is aborted.
-    fn sweep(&self, producer: &BaseProducer, group: Option<&ConsumerGroupMetadata>) -> Result<(), Error> {
-        let Some((topic, partition)) = self.places.first() else { return Ok(()) };
-        producer.begin_transaction()?;
-        for (topic, partition) in &self.places {
-            // Nobody ever reads it. The key is for topics that are compacted.
-            let record = BaseRecord::to(topic).partition(*partition).key("sweep").payload("");
-            producer.send(record).map_err(|(error, _)| error)?;
-        }
-        drain(producer)?;
-        if let Some(group) = group {
-            // What counts is that the positions of the group are a part of it, whether or not the group takes this one.
-            let mut nothing = TopicPartitionList::new();
-            nothing.add_partition_offset(topic, *partition, Offset::Offset(0))?;
-            if let Err(error) = producer.send_offsets_to_transaction(&nothing, group, REQUEST) {
-                tracing::debug!(%error, "the group did not take a position that is aborted anyway");
-            }
-        }
-        Ok(producer.abort_transaction(REQUEST)?)
+        let (settings, places) = (self.settings.clone(), self.places.clone());
+        let producer = within(BEGIN + REQUEST * 3, move || {
+            let producer: BaseProducer = settings.create().map_err(Error::Client)?;
+            producer.init_transactions(BEGIN)?;
+            sweep(&producer, &places, group.as_deref())?;
+            Ok(Arc::new(producer))
+        })?;
+        self.producer = Some(Arc::clone(&producer));
+        Ok(producer)
     }
 
     fn reset(&mut self) {
-        if let Some(producer) = self.producer.take() {
-            // Best effort: the next producer of this id ends what is left.
-            if let Err(error) = producer.abort_transaction(Duration::from_secs(5)) {
-                tracing::debug!(%error, "the transaction could not be aborted; the next producer ends it");
-            }
+        let Some(producer) = self.producer.take() else { return };
+        // Best effort: the next producer of this id ends what is left.
+        let aborted = within(ABORT + ABORT, move || Ok(producer.abort_transaction(ABORT)?));
+        if let Err(error) = aborted {
+            tracing::debug!(%error, "the transaction could not be aborted; the next producer ends it");
         }
     }
+}
 
-    fn try_write(
-        &mut self,
-        records: &[Outgoing],
-        offsets: &TopicPartitionList,
-        group: Option<&ConsumerGroupMetadata>,
-    ) -> Result<(), Error> {
-        let producer = self.ready(group)?;
-        producer.begin_transaction()?;
-        for record in records {
-            let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
-            for (name, value) in &record.headers {
-                headers = headers.insert(Header { key: name, value: Some(value) });
-            }
-            let mut outgoing: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&record.topic).headers(headers);
-            if let Some(partition) = record.partition {
-                outgoing = outgoing.partition(partition);
-            }
-            if let Some(key) = &record.key {
-                outgoing = outgoing.key(key.as_slice());
-            }
-            if let Some(value) = &record.value {
-                outgoing = outgoing.payload(value.as_slice());
-            }
-            loop {
-                match producer.send(outgoing) {
-                    Ok(()) => break,
-                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                        outgoing = back;
-                        producer.poll(Duration::from_millis(5));
-                    }
-                    Err((error, _)) => return Err(error.into()),
-                }
-            }
-        }
-        drain(producer)?;
-        if let Some(group) = group {
-            producer.send_offsets_to_transaction(offsets, group, REQUEST)?;
-        }
-        producer.commit_transaction(REQUEST)?;
-        Ok(())
+/// Does it on a thread of its own, which is left to itself when it takes longer: librdkafka 2.12 heeds no timeout while the
+/// group's coordinator is away (librdkafka#5456, #5511), and closing a client may hang. Whatever it does later is fenced by
+/// the next producer.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let spawned = thread::Builder::new().name("transaction".into()).spawn(move || drop(sender.send(work())));
+    spawned.map_err(|error| Error::Admin(format!("no thread for a transaction: {error}")))?;
+    receiver.recv_timeout(limit).unwrap_or(Err(Error::Stuck(limit)))
+}
+
+/// Ends whatever hangs, by a transaction that is aborted.
+fn sweep(
+    producer: &BaseProducer,
+    places: &[TopicPartition],
+    group: Option<&ConsumerGroupMetadata>,
+) -> Result<(), Error> {
+    let Some((topic, partition)) = places.first() else { return Ok(()) };
+    producer.begin_transaction()?;
+    for (topic, partition) in places {
+        // Nobody ever reads it. The key is for topics that are compacted.
+        let record = BaseRecord::to(topic).partition(*partition).key("sweep").payload("");
+        producer.send(record).map_err(|(error, _)| error)?;
     }
+    drain(producer, REQUEST)?;
+    if let Some(group) = group {
+        // What counts is that the positions of the group are a part of it, whether or not the group takes this one.
+        let mut nothing = TopicPartitionList::new();
+        nothing.add_partition_offset(topic, *partition, Offset::Offset(0))?;
+        if let Err(error) = producer.send_offsets_to_transaction(&nothing, group, REQUEST) {
+            tracing::debug!(%error, "the group did not take a position that is aborted anyway");
+        }
+    }
+    Ok(producer.abort_transaction(REQUEST)?)
+}
+
+/// One transaction.
+fn send(
+    producer: &BaseProducer,
+    records: &[Outgoing],
+    offsets: &TopicPartitionList,
+    group: Option<&ConsumerGroupMetadata>,
+    timeout: Duration,
+) -> Result<(), Error> {
+    producer.begin_transaction()?;
+    for record in records {
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        for (name, value) in &record.headers {
+            headers = headers.insert(Header { key: name, value: Some(value) });
+        }
+        let mut outgoing: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&record.topic).headers(headers);
+        if let Some(partition) = record.partition {
+            outgoing = outgoing.partition(partition);
+        }
+        if let Some(key) = &record.key {
+            outgoing = outgoing.key(key.as_slice());
+        }
+        if let Some(value) = &record.value {
+            outgoing = outgoing.payload(value.as_slice());
+        }
+        loop {
+            match producer.send(outgoing) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    outgoing = back;
+                    producer.poll(Duration::from_millis(5));
+                }
+                Err((error, _)) => return Err(error.into()),
+            }
+        }
+    }
+    drain(producer, timeout)?;
+    if let Some(group) = group {
+        producer.send_offsets_to_transaction(offsets, group, timeout)?;
+    }
+    producer.commit_transaction(timeout)?;
+    Ok(())
 }
 
 /// Waits until the broker has all records. Flushing by the wrapper waits 100 ms at least; this takes as long as the
 /// broker does. There is an end to it: what belongs to a transaction that the broker has ended meanwhile may wait for
 /// good, without ever timing out.
 #[expect(clippy::disallowed_methods, reason = "waiting is what this does")]
-fn drain(producer: &BaseProducer) -> Result<(), Error> {
+fn drain(producer: &BaseProducer, timeout: Duration) -> Result<(), Error> {
     let began = Instant::now();
     while producer.in_flight_count() > 0 {
-        if began.elapsed() >= REQUEST {
+        if began.elapsed() >= timeout {
             return Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut).into());
         }
         producer.poll(Duration::from_millis(1));

@@ -379,7 +379,7 @@ impl<'a> Fold<'a> {
             headers: Vec::new(),
         }));
         let rejected = u64::try_from(transaction.dead_letters.len()).unwrap_or_default();
-        if let Err(error) = edge.write(&records, &transaction.offsets).await {
+        if let Err(error) = edge.write(records, &transaction.offsets).await {
             tracing::warn!(%error, "a FOLD transaction failed; reading again from the last one that did not");
             edge.ready().await?;
             for partition in edge.reading() {

@@ -106,7 +106,7 @@ async fn append_rules(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partit
     let topics = &job.config.topics;
     tracing::warn!(partition, number = record.number, "the rule set in force is missing in the log; appending it");
     let record = for_partition(&topics.partials, partition, record)?;
-    if let Err(error) = edge.write(&[record], &[(topics.partials.clone(), partition, published)]).await {
+    if let Err(error) = edge.write(vec![record], &[(topics.partials.clone(), partition, published)]).await {
         tracing::warn!(%error, "the rule set could not be written; restoring from the state topic");
         return restore(job, stage, edge).await;
     }
@@ -177,7 +177,7 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
         lost = gone - need.range.start,
         "positions are missing; folding them again"
     );
-    if let Err(error) = edge.write(&records, &[(topics.partials.clone(), partition, published)]).await {
+    if let Err(error) = edge.write(records, &[(topics.partials.clone(), partition, published)]).await {
         tracing::warn!(%error, "what was missing could not be written; restoring from the state topic");
         return restore(job, stage, edge).await;
     }
@@ -232,7 +232,7 @@ async fn write(job: &Job, stage: &mut Stage, edge: &mut impl Edge, transaction: 
         .iter()
         .map(|(partition, position)| (topics.partials.clone(), *partition, *position))
         .collect();
-    if let Err(error) = edge.write(&records, &positions).await {
+    if let Err(error) = edge.write(records, &positions).await {
         tracing::warn!(%error, "a JUDGE transaction failed; restoring from the state topic");
         return restore(job, stage, edge).await;
     }

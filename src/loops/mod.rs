@@ -110,9 +110,9 @@ pub trait Edge {
     async fn ready(&mut self) -> Result<(), EdgeError>;
     /// Writes all of it or nothing, together with positions of the group. After an error nobody knows whether it was
     /// written: the caller asks the group for its positions.
-    async fn write(&mut self, records: &[Outgoing], offsets: &[(String, i32, i64)]) -> Result<(), EdgeError>;
+    async fn write(&mut self, records: Vec<Outgoing>, offsets: &[(String, i32, i64)]) -> Result<(), EdgeError>;
     /// Writes records that belong to no position of the group.
-    async fn publish(&mut self, records: &[Outgoing]) -> Result<(), EdgeError>;
+    async fn publish(&mut self, records: Vec<Outgoing>) -> Result<(), EdgeError>;
     /// Commits positions by themselves.
     async fn commit(&mut self, offsets: &[(String, i32, i64)]) -> Result<(), EdgeError>;
     /// Reads the committed records in a range of a partition, as far as it is there when asked; transactions that are

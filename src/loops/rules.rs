@@ -144,7 +144,7 @@ pub async fn announce(job: &Job, set: &RuleSet, provenance: &Provenance, edge: &
         "instance": job.instance,
     });
     records.push(audit(job, &said));
-    edge.publish(&records).await?;
+    edge.publish(records).await?;
     tracing::info!(hash = record.hash, number, rules = set.rules.len(), "the rule set was written to the log");
     Ok(true)
 }
@@ -212,7 +212,7 @@ async fn consider(job: &Job, files: Files, provenance: &Provenance, edge: &mut i
         "problems": errors.iter().take(PROBLEMS_MAX).collect::<Vec<_>>(), "more": errors.len().saturating_sub(PROBLEMS_MAX),
     });
     edge.ready().await?;
-    Ok(edge.publish(&[audit(job, &said)]).await?)
+    Ok(edge.publish(vec![audit(job, &said)]).await?)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the loops ask of the world, asked of Kafka, ClickHouse and the clock. Requests that fail are tried again for as
 //! long as brokers may be away.
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use rdkafka::{Message as _, TopicPartitionList};
 
@@ -64,7 +64,9 @@ impl KafkaEdge<'_> {
         let mut pause = Duration::from_millis(50);
         loop {
             match work(self) {
-                Err(kafka::Error::Kafka(error)) if clock::now() < until && !self.context.shutdown.asked() => {
+                Err(error @ (kafka::Error::Kafka(_) | kafka::Error::Stuck(_)))
+                    if clock::now() < until && !self.context.shutdown.asked() =>
+                {
                     tracing::warn!(%error, "{what}; trying again");
                     thread::sleep(pause);
                     pause = (pause * 2).min(Duration::from_secs(3));
@@ -145,20 +147,20 @@ impl Edge for KafkaEdge<'_> {
 
     async fn ready(&mut self) -> Result<(), EdgeError> {
         self.retry("no transactional producer", |edge| {
-            let group = edge.consumer.group();
-            edge.transactions.ready(group.as_ref()).map(|_| ())
+            let group = edge.consumer.group().map(Arc::new);
+            edge.transactions.ready(group).map(|_| ())
         })
     }
 
-    async fn write(&mut self, records: &[Outgoing], positions: &[(String, i32, i64)]) -> Result<(), EdgeError> {
+    async fn write(&mut self, records: Vec<Outgoing>, positions: &[(String, i32, i64)]) -> Result<(), EdgeError> {
         let Some(metadata) = self.consumer.metadata() else {
             return Err(kafka::Error::NoMember.into());
         };
-        Ok(self.transactions.write(records, &offsets(positions)?, Some(&metadata))?)
+        Ok(self.transactions.write(records, offsets(positions)?, Some(metadata))?)
     }
 
-    async fn publish(&mut self, records: &[Outgoing]) -> Result<(), EdgeError> {
-        Ok(self.transactions.write(records, &TopicPartitionList::new(), None)?)
+    async fn publish(&mut self, records: Vec<Outgoing>) -> Result<(), EdgeError> {
+        Ok(self.transactions.write(records, TopicPartitionList::new(), None)?)
     }
 
     async fn commit(&mut self, positions: &[(String, i32, i64)]) -> Result<(), EdgeError> {

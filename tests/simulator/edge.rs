@@ -311,15 +311,15 @@ impl Edge for SimulatedEdge {
         Ok(())
     }
 
-    async fn write(&mut self, records: &[Outgoing], offsets: &[(String, i32, i64)]) -> Result<(), EdgeError> {
+    async fn write(&mut self, records: Vec<Outgoing>, offsets: &[(String, i32, i64)]) -> Result<(), EdgeError> {
         if planted::is(Bug::OffsetsFirst) && self.group == "fold" {
             self.commit(offsets).await?;
         }
-        self.transaction(records, Some(offsets)).await
+        self.transaction(&records, Some(offsets)).await
     }
 
-    async fn publish(&mut self, records: &[Outgoing]) -> Result<(), EdgeError> {
-        self.transaction(records, None).await
+    async fn publish(&mut self, records: Vec<Outgoing>) -> Result<(), EdgeError> {
+        self.transaction(&records, None).await
     }
 
     async fn commit(&mut self, offsets: &[(String, i32, i64)]) -> Result<(), EdgeError> {
