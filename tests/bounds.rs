@@ -18,7 +18,7 @@ use tierwatch::{
         journal::Recorded,
         output::Reading,
         series::Happened,
-        stage::{Alert, Stage as Judge},
+        stage::{Alert, Stage as Judge, StateOptions},
     },
     partial::{Record, RuleSetRecord},
     rules::{Files, RuleSet, RuleSets, Settings, diagnostics},
@@ -67,9 +67,9 @@ fn a_hostile_number_of_keys_costs_only_the_rule_that_groups_by_them() {
     let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
     let source = Source { table: "requests".into(), partition: 0 };
     let origin = Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1, begun: None };
-    let mut fold = Fold::new(&[(Arc::clone(&set), 1)], limits, 1, 0).expect("a fold");
+    let mut fold = Fold::new(&[(Arc::clone(&set), 1)], limits, 1, 0, 4 << 20).expect("a fold");
     fold.begin(&source, origin, 0).expect("begun");
-    let mut judge = Judge::new(i64::MAX / 4, sets);
+    let mut judge = Judge::new(StateOptions { snapshot_interval_ms: i64::MAX / 4, part_bytes_max: 4 << 20 }, sets);
     judge.begin(0, Recorded::default(), 0, "one", 0).expect("begun");
     let announced = RuleSetRecord::new(1, &set.hash, None, 1, (0, 0), set.settings, &set.files);
     let mut log = vec![Record::RuleSet(announced).encode().expect("it encodes")];

@@ -15,7 +15,7 @@ use tierwatch::{
         chain::Chain,
         journal::Recorded,
         series::{Happened, Identity, SeriesState},
-        stage::{Stage, Transaction},
+        stage::{Stage, StateOptions, Transaction},
     },
     panes::{Hop, first_end_after, last_end_until, pane_start},
     partial::{Partials, Record, Section, Sections},
@@ -467,7 +467,8 @@ fn played(restarts: &BTreeSet<usize>, snapshot_ms: i64) -> (Vec<String>, Vec<Str
         for (key, value) in written {
             recorded.take(key, value.as_deref());
         }
-        let mut stage = Stage::new(snapshot_ms, targets::sets());
+        let mut stage =
+            Stage::new(StateOptions { snapshot_interval_ms: snapshot_ms, part_bytes_max: 1 << 20 }, targets::sets());
         let (position, _) = stage.begin(0, recorded, 0, "one", now).unwrap();
         (stage, usize::try_from(position).unwrap())
     };

@@ -19,7 +19,7 @@ use tierwatch::{
     judge::{
         journal::Recorded,
         output::{BreachEvent, ReadingsHeader, with_version},
-        stage::{Stage as Judge, Transaction},
+        stage::{Stage as Judge, StateOptions, Transaction},
     },
     partial::{Record, RuleSetRecord, open, read_ipc},
     rules::{Files, RuleSet, RuleSets, Settings, diagnostics},
@@ -128,7 +128,7 @@ fn log(sets: &[RuleSet]) -> Vec<Vec<u8>> {
         records.push(announce(number, set));
         let set = Arc::new(RuleSet::compile(set.files.clone(), set.settings).0);
         let first = i64::try_from(part).unwrap() * (i64::try_from(number).unwrap() - 1);
-        let mut fold = Fold::new(&[(Arc::clone(&set), number)], limits, 1, 100).expect("a fold");
+        let mut fold = Fold::new(&[(Arc::clone(&set), number)], limits, 1, 100, 4 << 20).expect("a fold");
         fold.begin(&source, origin.clone(), first).expect("begun");
         for (at, lines) in lines.chunks(40).enumerate() {
             let start = first + i64::try_from(at * 40).unwrap();
@@ -209,7 +209,8 @@ impl Written {
         for (key, value) in &self.state {
             recorded.take(key, value.as_deref());
         }
-        let mut judge = Judge::new(snapshot_ms, RuleSets::default());
+        let mut judge =
+            Judge::new(StateOptions { snapshot_interval_ms: snapshot_ms, part_bytes_max: 4_096 }, RuleSets::default());
         let (position, missed) = judge.begin(0, recorded, 0, "one", now).expect("restored");
         assert_eq!(missed, 0);
         (judge, usize::try_from(position).unwrap())

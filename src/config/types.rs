@@ -216,10 +216,19 @@ pub struct Topics {
     pub audit: String,
     /// Partitions of a topic created, 1 to 1024.
     pub partitions: i32,
+    /// The largest record the topics take, in bytes.
+    pub max_record_bytes: usize,
     /// Replicas of a topic created, 1 to 32.
     pub replication: i32,
     /// How long records are kept.
     pub retention: Duration,
+}
+
+impl Topics {
+    /// How large a record is made at most, in bytes: well under what the topics take.
+    pub fn part_bytes_max(&self) -> usize {
+        self.max_record_bytes / 2
+    }
 }
 
 /// `[rules]`

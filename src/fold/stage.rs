@@ -14,7 +14,6 @@ use crate::{
 };
 
 /// A partials record stays below this, well under what the topic takes.
-const RECORD_BYTES_MAX: usize = 4 << 20;
 /// How many closed sections are collected before a transaction is due whatever the clock says.
 const SECTIONS_MAX: usize = 100;
 /// How often a partition that is at its end says so, in milliseconds.
@@ -83,6 +82,7 @@ pub struct Stage {
     limits: Limits,
     partials_partitions: i32,
     interval_ms: i64,
+    record_bytes_max: usize,
     topics: BTreeMap<Source, String>,
     /// Sources whose owner has not spoken yet.
     silent: BTreeSet<Source>,
@@ -107,13 +107,21 @@ pub enum StageError {
 }
 
 impl Stage {
-    /// A loop for the folds of rule sets, the one in force last, writing to so many partials partitions every `interval_ms`.
-    pub fn new(sets: &[NumberedSet], limits: Limits, partials_partitions: i32, interval_ms: i64) -> Result<Self> {
+    /// A loop for the folds of rule sets, the one in force last, writing to so many partials partitions every `interval_ms`,
+    /// in records of up to so many bytes.
+    pub fn new(
+        sets: &[NumberedSet],
+        limits: Limits,
+        partials_partitions: i32,
+        interval_ms: i64,
+        record_bytes_max: usize,
+    ) -> Result<Self> {
         Ok(Self {
             folder: Folder::new(sets, limits)?,
             limits,
             partials_partitions,
             interval_ms,
+            record_bytes_max,
             topics: BTreeMap::new(),
             silent: BTreeSet::new(),
             at_end: BTreeSet::new(),
@@ -267,7 +275,7 @@ impl Stage {
             let partition = sections.partition;
             encoded.push((partition, Record::Sections(sections).encode()?));
         }
-        if folded.len() > 1 && encoded.iter().any(|(_, bytes)| bytes.len() > RECORD_BYTES_MAX) {
+        if folded.len() > 1 && encoded.iter().any(|(_, bytes)| bytes.len() > self.record_bytes_max) {
             let (first, second) = folded.split_at(folded.len() / 2);
             self.encode(first, records)?;
             return self.encode(second, records);

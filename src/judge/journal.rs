@@ -20,9 +20,6 @@ use crate::{
     rules::hash_bytes,
 };
 
-/// A part of an entry or a snapshot is no larger than this, well under what the topic takes.
-pub const PART_BYTES_MAX: usize = 4 << 20;
-
 const JOURNAL: &str = "journal\u{1f}";
 const SNAPSHOT: &str = "snapshot\u{1f}";
 const MANIFEST: &str = "manifest\u{1f}";
@@ -120,10 +117,10 @@ impl Entry {
         Ok(Self { header, blocks, remembered })
     }
 
-    /// Its records in the state topic.
-    pub fn records(&self) -> Result<Vec<StateRecord>, FormatError> {
+    /// Its records in the state topic, each of up to so many bytes.
+    pub fn records(&self, part_bytes_max: usize) -> Result<Vec<StateRecord>, FormatError> {
         let bytes = self.encode()?;
-        let parts: Vec<&[u8]> = bytes.chunks(PART_BYTES_MAX).collect();
+        let parts: Vec<&[u8]> = bytes.chunks(part_bytes_max).collect();
         let (number, id, count) = (self.header.number, &self.header.id, parts.len());
         let record = |(at, part): (usize, &[u8])| {
             (format!("{JOURNAL}{number:020}\u{1f}{id}\u{1f}{at}\u{1f}{count}"), Some(part.to_vec()))
@@ -174,14 +171,14 @@ impl Journal {
         self.writing.is_some()
     }
 
-    /// Begins to write a snapshot: what was known after an entry, and the state of the judge.
-    pub fn begin_snapshot(&mut self, entry: &Entry, judge: &[u8]) -> Result<(), FormatError> {
+    /// Begins to write a snapshot, in parts of up to so many bytes: what was known after an entry, and the state of the judge.
+    pub fn begin_snapshot(&mut self, entry: &Entry, judge: &[u8], part_bytes_max: usize) -> Result<(), FormatError> {
         let entry_bytes = entry.encode()?;
         let mut bytes = u64::try_from(entry_bytes.len()).unwrap_or(u64::MAX).to_le_bytes().to_vec();
         bytes.extend(entry_bytes);
         bytes.extend(judge);
         let slot = u8::from(self.slots[0] > self.slots[1]);
-        let parts = bytes.chunks(PART_BYTES_MAX).map(<[u8]>::to_vec).collect();
+        let parts = bytes.chunks(part_bytes_max).map(<[u8]>::to_vec).collect();
         let sha256 = hash_bytes(&bytes);
         self.writing = Some(Writing { slot, number: entry.header.number, sha256, parts, next: 0 });
         Ok(())
@@ -382,6 +379,8 @@ fn longest(found: &BTreeMap<Name, (Entry, Vec<String>)>, base: u64, base_id: &st
 mod tests {
     use super::*;
 
+    const PART: usize = 1_000;
+
     fn entry(number: u64, id: &str, after: &str) -> Entry {
         let position = i64::try_from(number).unwrap() * 10;
         let header = EntryHeader { number, id: id.into(), after: after.into(), position, ..EntryHeader::default() };
@@ -401,7 +400,7 @@ mod tests {
     #[test]
     fn the_longest_unbroken_line_is_taken_and_the_rest_is_cleared_away() {
         let lines = [("a", 1, ""), ("b", 2, "a"), ("z", 2, "y"), ("c", 3, "b"), ("x", 3, "z"), ("e", 5, "d")];
-        let records = lines.iter().flat_map(|(id, number, after)| entry(*number, id, after).records().unwrap());
+        let records = lines.iter().flat_map(|(id, number, after)| entry(*number, id, after).records(PART).unwrap());
         let mut restored = recorded(records).restore().unwrap();
         assert_eq!(ids(&restored), ["a", "b", "c"]);
         assert_eq!((restored.left_out, restored.journal.next(false).len()), (3, 3));
@@ -410,17 +409,17 @@ mod tests {
 
     #[test]
     fn snapshots_alternate_and_one_that_is_not_whole_is_passed_over() {
-        let (mut journal, mut records, mut large) = (Journal::default(), Vec::new(), vec![0; PART_BYTES_MAX + 5]);
+        let (mut journal, mut records, mut large) = (Journal::default(), Vec::new(), vec![0; PART + 5]);
         let mut after = String::new();
         for number in 1..=6 {
             let id = format!("e{number}");
             let next = entry(number, &id, &after);
-            let own = next.records().unwrap();
+            let own = next.records(PART).unwrap();
             journal.wrote(number, &own);
             records.extend(own);
             if !journal.is_writing() {
                 large[0] = u8::try_from(number).unwrap();
-                journal.begin_snapshot(&next, &large).unwrap();
+                journal.begin_snapshot(&next, &large, PART).unwrap();
             }
             records.extend(journal.next(false));
             after = id;
@@ -437,7 +436,7 @@ mod tests {
             assert_eq!(ids(&restored), entries);
         }
         let broken = records.iter().map(|(key, value)| {
-            let part = key.starts_with(SNAPSHOT) && value.as_ref().is_some_and(|value| value.len() < PART_BYTES_MAX);
+            let part = key.starts_with(SNAPSHOT) && value.as_ref().is_some_and(|value| value.len() < PART);
             (key.clone(), if part { Some(vec![1]) } else { value.clone() })
         });
         assert!(matches!(recorded(broken).restore(), Err(JournalError::NoSnapshot)));

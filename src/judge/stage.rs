@@ -140,23 +140,32 @@ struct Assigned {
     checked_ms: Millis,
 }
 
+/// How the state is written.
+#[derive(Debug, Clone, Copy)]
+pub struct StateOptions {
+    /// How often a snapshot of each partition is taken, in milliseconds.
+    pub snapshot_interval_ms: i64,
+    /// How large a record is made at most, in bytes: what is larger is cut.
+    pub part_bytes_max: usize,
+}
+
 /// The loop's state.
 pub struct Stage {
     partitions: BTreeMap<i32, Assigned>,
     compiled: Compiled,
-    snapshot_interval_ms: i64,
+    options: StateOptions,
     committed_ms: Millis,
     /// How many times a partition was begun.
     begun: u64,
 }
 
 impl Stage {
-    /// A loop that writes a snapshot of each partition every so often.
-    pub fn new(snapshot_interval_ms: i64, sets: RuleSets) -> Self {
+    /// A loop without partitions.
+    pub fn new(options: StateOptions, sets: RuleSets) -> Self {
         Self {
             partitions: BTreeMap::new(),
             compiled: Compiled::sharing(sets),
-            snapshot_interval_ms,
+            options,
             committed_ms: Millis::MIN / 2,
             begun: 0,
         }
@@ -232,7 +241,7 @@ impl Stage {
     /// The partition whose outputs should be checked now, where there is one.
     pub fn check_due(&self, now: Millis) -> Option<i32> {
         let due = |assigned: &Assigned| {
-            !assigned.outbox.is_empty() && now - assigned.checked_ms >= CHECK_EVERY * self.snapshot_interval_ms
+            !assigned.outbox.is_empty() && now - assigned.checked_ms >= CHECK_EVERY * self.options.snapshot_interval_ms
         };
         self.partitions.iter().find(|(_, assigned)| due(assigned)).map(|(partition, _)| *partition)
     }
@@ -331,7 +340,7 @@ impl Stage {
     /// The last transaction before a clean end: with a snapshot of each partition, so that whoever takes over has
     /// nothing to replay.
     pub fn last(&mut self, now: Millis) -> Result<Option<Transaction>, StageError> {
-        self.transaction(now, 0, true)
+        self.transaction(now, StateOptions { snapshot_interval_ms: 0, ..self.options }, true)
     }
 
     /// What is due at `now`.
@@ -342,22 +351,40 @@ impl Stage {
         if !published && now - self.committed_ms < COMMIT_MS {
             return Ok(None);
         }
-        self.transaction(now, self.snapshot_interval_ms, false)
+        self.transaction(now, self.options, false)
     }
 
     fn transaction(
         &mut self,
         now: Millis,
-        snapshot_interval_ms: i64,
+        options: StateOptions,
         last: bool,
     ) -> Result<Option<Transaction>, StageError> {
         let mut transaction = Transaction::default();
         for (partition, assigned) in &mut self.partitions {
-            assigned.publish(*partition, now, snapshot_interval_ms, last, &mut transaction)?;
+            assigned.publish(*partition, now, options, last, &mut transaction)?;
         }
         self.committed_ms = now;
         Ok((!transaction.offsets.is_empty()).then_some(transaction))
     }
+}
+
+/// Readings as blocks of up to so many bytes, as far as one reading is no larger.
+fn cut(
+    readings: &[Box<Reading>],
+    partition: i32,
+    bytes_max: usize,
+    blocks: &mut Vec<Vec<u8>>,
+) -> Result<(), StageError> {
+    let rows: Vec<&Reading> = readings.iter().map(AsRef::as_ref).collect();
+    let block = ipc(&readings_batch(&rows, partition)?)?;
+    if block.len() <= bytes_max || readings.len() == 1 {
+        blocks.push(block);
+        return Ok(());
+    }
+    let (first, second) = readings.split_at(readings.len() / 2);
+    cut(first, partition, bytes_max, blocks)?;
+    cut(second, partition, bytes_max, blocks)
 }
 
 impl Outbox {
@@ -404,7 +431,7 @@ impl Assigned {
         &mut self,
         partition: i32,
         now: Millis,
-        snapshot_interval_ms: i64,
+        options: StateOptions,
         last: bool,
         transaction: &mut Transaction,
     ) -> Result<(), StageError> {
@@ -436,16 +463,20 @@ impl Assigned {
         }
         let progress = self.judge.progress();
         if !readings.is_empty() || progress != self.told {
-            let mut blocks: Vec<&[Box<Reading>]> = readings.chunks(READINGS_MAX).collect();
-            let final_block = blocks.pop().unwrap_or_default();
+            let mut blocks = Vec::new();
+            for rows in readings.chunks(READINGS_MAX) {
+                cut(rows, partition, options.part_bytes_max, &mut blocks)?;
+            }
+            if blocks.is_empty() {
+                blocks.push(ipc(&readings_batch(&[], partition)?)?);
+            }
             // How far windows are closed is said with the last block, so that none is shown before it is whole.
-            for (block, progress) in
-                blocks.into_iter().map(|block| (block, BTreeMap::new())).chain([(final_block, progress.clone())])
-            {
+            let final_block = blocks.len() - 1;
+            for (at, block) in blocks.into_iter().enumerate() {
                 self.last.readings = self.last.readings.saturating_add(1);
+                let progress = if at == final_block { progress.clone() } else { BTreeMap::new() };
                 let header = ReadingsHeader { partition, ordinal: self.last.readings, progress };
-                let rows: Vec<&Reading> = block.iter().map(AsRef::as_ref).collect();
-                entry.blocks.push(envelope(&header, &[ipc(&readings_batch(&rows, partition)?)?]));
+                entry.blocks.push(envelope(&header, &[block]));
             }
             self.told = progress;
         }
@@ -479,10 +510,10 @@ impl Assigned {
             event: event.clone(),
         }));
         self.outbox.add(&entry);
-        let mut records = entry.records()?;
+        let mut records = entry.records(options.part_bytes_max)?;
         self.journal.wrote(number, &records);
         self.last = EntryHeader { series: Vec::new(), told: Vec::new(), ..entry.header };
-        if !writing && now - self.snapshot_ms >= snapshot_interval_ms {
+        if !writing && now - self.snapshot_ms >= options.snapshot_interval_ms {
             self.snapshot_ms = now;
             let judge =
                 self.judge.snapshot(self.position).map_err(|error| StageError::Snapshot { partition, error })?;
@@ -492,7 +523,7 @@ impl Assigned {
                 blocks: self.outbox.blocks.values().cloned().collect(),
                 remembered: Vec::new(),
             };
-            self.journal.begin_snapshot(&kept, &judge)?;
+            self.journal.begin_snapshot(&kept, &judge, options.part_bytes_max)?;
         }
         records.extend(self.journal.next(last));
         transaction.state.extend(records.into_iter().map(|(key, value)| (partition, key, value)));

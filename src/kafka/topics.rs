@@ -27,7 +27,7 @@ pub struct Wanted {
 /// Every topic Tierwatch writes.
 pub fn wanted(topics: &config::Topics) -> Vec<Wanted> {
     let retention = topics.retention.as_millis().to_string();
-    let large = ("max.message.bytes", "8388608".to_owned());
+    let large = ("max.message.bytes", topics.max_record_bytes.to_string());
     let kept = |name: &str, partitions| Wanted {
         name: name.to_owned(),
         partitions,

@@ -48,7 +48,8 @@ impl Transactions {
         settings
             .set("transactional.id", id)
             .set("transaction.timeout.ms", timeout.as_millis().to_string())
-            .set("message.max.bytes", "8388608")
+            // What is too large the broker refuses: it knows what its topics take.
+            .set("message.max.bytes", "67108864")
             .set("compression.type", "lz4")
             .set("linger.ms", "0")
             .set("queue.buffering.max.messages", "1000000")

@@ -49,7 +49,13 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
         edge.pause(Duration::from_millis(50)).await;
         sets = learn(job, &mut rules, edge).await?;
     }
-    let mut stage = Stage::new(&sets, limits(job), config.topics.partitions, ms(config.fold.interval))?;
+    let mut stage = Stage::new(
+        &sets,
+        limits(job),
+        config.topics.partitions,
+        ms(config.fold.interval),
+        config.topics.part_bytes_max(),
+    )?;
     let mut work = Fold::new(job, &sets);
     work.subscribe(edge, &rules).await?;
     edge.ready().await?;

@@ -11,7 +11,7 @@ use crate::{
         chain::Need,
         journal::Recorded,
         output::{BreachEvent, Notice},
-        stage::{Alert, Arrived, Stage, Transaction},
+        stage::{Alert, Arrived, Stage, StateOptions, Transaction},
     },
     position::Range,
     rules::{hash_bytes, series::canonical},
@@ -26,7 +26,11 @@ const REFOLD_EVENTS_MAX: usize = 20_000;
 /// Runs until the process ends.
 pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
     edge.subscribe(std::slice::from_ref(&job.config.topics.partials))?;
-    let mut stage = Stage::new(ms(job.config.judge.snapshot_interval), job.sets.clone());
+    let options = StateOptions {
+        snapshot_interval_ms: ms(job.config.judge.snapshot_interval),
+        part_bytes_max: job.config.topics.part_bytes_max(),
+    };
+    let mut stage = Stage::new(options, job.sets.clone());
     edge.ready().await?;
     let mut busy = false;
     while !edge.ending() {
@@ -129,7 +133,8 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
     let gone = if other { need.range.end } else { low.clamp(need.range.start, need.range.end) };
     let source = Source { table: need.table.clone(), partition: need.partition };
     let origin = Origin { topic: table.topic.clone(), incarnation: need.incarnation.clone(), partitions, begun: None };
-    let mut fold = fold::stage::Stage::new(&sets, super::fold::limits(job), topics.partitions, 0)?;
+    let mut fold =
+        fold::stage::Stage::new(&sets, super::fold::limits(job), topics.partitions, 0, topics.part_bytes_max())?;
     fold.begin(&source, origin.clone(), gone)?;
     if gone > need.range.start {
         fold.lost(&source, &origin, Range { start: need.range.start, end: gone });

@@ -24,7 +24,7 @@ use tierwatch::{
     judge::{
         Active, Compiled, Judge as Machine, Mode,
         journal::Recorded,
-        stage::{Stage as Judge, Transaction},
+        stage::{Stage as Judge, StateOptions, Transaction},
     },
     panes::is_time,
     partial::{Record, RuleSetRecord, envelope, open},
@@ -304,7 +304,7 @@ impl World {
 
     /// JUDGE, with the rules compiled before and this state.
     fn judge(&self, recorded: Recorded, log_start: i64) -> Option<Judge> {
-        let mut judge = Judge::new(1_000, self.sets());
+        let mut judge = Judge::new(StateOptions { snapshot_interval_ms: 1_000, part_bytes_max: 4 << 20 }, self.sets());
         judge.begin(0, recorded, log_start, "one", 0).ok().map(|_| judge)
     }
 }
@@ -357,7 +357,7 @@ fn world() -> &'static World {
 
 fn sections(set: &Arc<RuleSet>) -> Vec<Vec<u8>> {
     let source = Source { table: "requests".into(), partition: 0 };
-    let mut fold = Fold::new(&[(Arc::clone(set), 1)], ANY, 1, 100).expect("a fold");
+    let mut fold = Fold::new(&[(Arc::clone(set), 1)], ANY, 1, 100, 4 << 20).expect("a fold");
     fold.begin(&source, Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1, begun: None }, 0)
         .expect("begun");
     let mut records = Vec::new();
@@ -505,7 +505,7 @@ fn state(input: &[u8]) {
         }
     }
     recorded.take(key, Some(&value));
-    let mut judge = Judge::new(1_000, world.sets());
+    let mut judge = Judge::new(StateOptions { snapshot_interval_ms: 1_000, part_bytes_max: 4 << 20 }, world.sets());
     let Ok((position, _)) = judge.begin(0, recorded, 0, "one", 0) else { return };
     let log = [&world.announcement].into_iter().chain(&world.sections);
     for (at, record) in (0..).zip(log).skip_while(|(at, _)| *at < position).take(2) {

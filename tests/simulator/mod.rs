@@ -143,7 +143,10 @@ pub(crate) fn config(partitions: i32) -> Arc<Config> {
         set("rules.watch_interval", "1s"),
     ];
     let sources = config::Sources { file: None, environment: Vec::new(), flags };
-    Arc::new(config::load(&sources).unwrap_or_else(|problems| panic!("{problems}")))
+    let mut config = config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
+    // Smaller than anybody would choose: snapshots, entries and readings come in parts.
+    config.topics.max_record_bytes = 8_192;
+    Arc::new(config)
 }
 
 impl Simulation<'_> {
