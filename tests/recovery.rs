@@ -353,7 +353,7 @@ fn corrections_come_to_what_all_events_say_and_make_nothing_flap() {
     let decoded = Decoder::new(table, &all, limits).decode((0..).zip(lines.iter().map(String::as_str)).map(event));
     let from = tierwatch::panes::last_end_until(START - 20_000, 5_000);
     let expected = batch_lines(&set, &BTreeMap::from([("requests".to_owned(), decoded.batch)]), from, until);
-    let found: BTreeSet<Line> = store.readings(until).cloned().collect();
+    let found: BTreeSet<Line> = store.readings(until).map(|(line, _)| line.clone()).collect();
     let missing: Vec<_> = expected.difference(&found).take(3).collect();
     let added: Vec<_> = found.difference(&expected).take(3).collect();
     assert!(expected.len() > 20 && missing.is_empty() && added.is_empty(), "missing {missing:#?}, added {added:#?}");

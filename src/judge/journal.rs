@@ -7,7 +7,8 @@
 //! owner, is noticed: recovery takes the longest unbroken line and leaves the rest.
 //!
 //! *Snapshots* go to two slots in turn, in parts where they are large, over several transactions; a *manifest* comes
-//! last, and only then is the other slot free. An entry is kept until it is older than both.
+//! last. Any of those transactions may vanish from this topic alone, so a snapshot counts only once its owner has read it
+//! again: until then the other slot is not touched. An entry is kept until it is older than both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -155,9 +156,11 @@ pub struct Journal {
     keys: BTreeMap<u64, Vec<String>>,
     /// Keys that recovery found and left out.
     stale: Vec<String>,
-    /// The number of the snapshot in each slot.
+    /// The number of the snapshot in each slot, where it is known to be whole.
     slots: [Option<u64>; 2],
     writing: Option<Writing>,
+    /// The snapshot that was written and not read since: its slot and its hash.
+    written: Option<(u8, u64, String)>,
 }
 
 impl Journal {
@@ -171,6 +174,27 @@ impl Journal {
         self.writing.is_some()
     }
 
+    /// True where a snapshot was written of which nobody knows whether it is whole.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.written.is_some()
+    }
+
+    /// Says what the state topic holds of the snapshot that was written last. Where it is whole, what is older than both is
+    /// needless; where it is not, its slot is written anew. Answers whether it is whole.
+    pub fn confirm(&mut self, recorded: &Recorded) -> bool {
+        let Some((slot, number, sha256)) = self.written.take() else { return true };
+        if !recorded.is_whole(slot, &sha256) {
+            return false;
+        }
+        self.slots[usize::from(slot)] = Some(number);
+        // The older of both may still be needed, and so may everything since.
+        if let [Some(one), Some(other)] = self.slots {
+            let kept = self.keys.split_off(&(one.min(other) + 1));
+            self.stale.extend(std::mem::replace(&mut self.keys, kept).into_values().flatten());
+        }
+        true
+    }
+
     /// Begins to write a snapshot, in parts of up to so many bytes: what was known after an entry, and the state of the judge.
     pub fn begin_snapshot(&mut self, entry: &Entry, judge: &[u8], part_bytes_max: usize) -> Result<(), FormatError> {
         let entry_bytes = entry.encode()?;
@@ -178,6 +202,8 @@ impl Journal {
         bytes.extend(entry_bytes);
         bytes.extend(judge);
         let slot = u8::from(self.slots[0] > self.slots[1]);
+        self.slots[usize::from(slot)] = None;
+        self.written = None;
         let parts = bytes.chunks(part_bytes_max).map(<[u8]>::to_vec).collect();
         let sha256 = hash_bytes(&bytes);
         self.writing = Some(Writing { slot, number: entry.header.number, sha256, parts, next: 0 });
@@ -205,15 +231,9 @@ impl Journal {
             && let Some(written) = self.writing.take()
         {
             let parts = u32::try_from(written.parts.len()).unwrap_or(u32::MAX);
-            let manifest = Manifest { number: written.number, parts, sha256: written.sha256 };
+            let manifest = Manifest { number: written.number, parts, sha256: written.sha256.clone() };
             records.push((format!("{MANIFEST}{}", written.slot), Some(envelope(&manifest, &[]))));
-            self.slots[usize::from(written.slot)] = Some(written.number);
-            // The older of both may still be needed, and so may everything since.
-            if let [Some(one), Some(other)] = self.slots {
-                let kept = self.keys.split_off(&(one.min(other) + 1));
-                let needless = std::mem::replace(&mut self.keys, kept);
-                records.extend(needless.into_values().flatten().map(|key| (key, None)));
-            }
+            self.written = Some((written.slot, written.number, written.sha256));
         }
         records
     }
@@ -225,7 +245,7 @@ pub enum JournalError {
     /// A record's form.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// There are snapshots, and none is whole.
+    /// There are snapshots, none of which is whole, and the entries do not reach back to the beginning.
     #[error(
         "none of its snapshots is whole: records of the state topic were lost; put them back, or give topics.prefix another value to begin anew"
     )]
@@ -284,6 +304,13 @@ impl Recorded {
         }
     }
 
+    /// True where a slot holds the whole snapshot of that hash.
+    fn is_whole(&self, slot: u8, sha256: &str) -> bool {
+        let of_hash =
+            |manifest: &Vec<u8>| open::<Manifest>(manifest).is_ok_and(|(manifest, _)| manifest.sha256 == sha256);
+        self.manifests.get(&slot).is_some_and(of_hash) && matches!(self.snapshot(slot), Ok(Some(_)))
+    }
+
     fn snapshot(&self, slot: u8) -> Result<Option<(Entry, Vec<u8>)>, FormatError> {
         let Some(manifest) = self.manifests.get(&slot) else { return Ok(None) };
         let (manifest, _) = open::<Manifest>(manifest)?;
@@ -314,9 +341,6 @@ impl Recorded {
                 }
             }
         }
-        if snapshot.is_none() && !self.manifests.is_empty() {
-            return Err(JournalError::NoSnapshot);
-        }
         // Each line of entries, by its last one: the entry, its keys, and the one it follows.
         let mut found: BTreeMap<Name, (Entry, Vec<String>)> = BTreeMap::new();
         let mut stale = Vec::new();
@@ -336,6 +360,9 @@ impl Recorded {
         let (base, base_id) =
             snapshot.as_ref().map_or((0, String::new()), |(entry, _)| (entry.header.number, entry.header.id.clone()));
         let reached = longest(&found, base, &base_id);
+        if snapshot.is_none() && !self.manifests.is_empty() && reached.is_empty() {
+            return Err(JournalError::NoSnapshot);
+        }
         let mut entries = Vec::new();
         let mut left_out = 0;
         for (place, (entry, keys)) in found {
@@ -422,10 +449,13 @@ mod tests {
                 journal.begin_snapshot(&next, &large, PART).unwrap();
             }
             records.extend(journal.next(false));
+            if journal.is_unconfirmed() {
+                assert!(journal.confirm(&recorded(records.iter().cloned())));
+            }
             after = id;
         }
         // Three were begun, at 1, 3 and 5, and each took two transactions.
-        for (until, number, entries) in [(records.len(), 5, vec!["e6"]), (records.len() - 3, 3, vec!["e4", "e5", "e6"])]
+        for (until, number, entries) in [(records.len(), 5, vec!["e6"]), (records.len() - 2, 3, vec!["e4", "e5", "e6"])]
         {
             let restored = recorded(records[..until].iter().cloned()).restore().unwrap();
             let (known, judge) = restored.snapshot.as_ref().unwrap();
@@ -440,5 +470,32 @@ mod tests {
             (key.clone(), if part { Some(vec![1]) } else { value.clone() })
         });
         assert!(matches!(recorded(broken).restore(), Err(JournalError::NoSnapshot)));
+    }
+
+    #[test]
+    fn a_snapshot_that_is_torn_does_not_count_and_the_other_one_stays() {
+        let (mut journal, mut records) = (Journal::default(), Vec::new());
+        let large = vec![1; PART + 5];
+        for number in 1..=3 {
+            let next = entry(
+                number,
+                &format!("e{number}"),
+                &if number == 1 { String::new() } else { format!("e{}", number - 1) },
+            );
+            let own = next.records(PART).unwrap();
+            journal.wrote(number, &own);
+            records.extend(own);
+            journal.begin_snapshot(&next, &large, PART).unwrap();
+            let slot = journal.writing.as_ref().unwrap().slot;
+            assert_eq!(slot, [0, 1, 1][usize::try_from(number).unwrap() - 1], "the one that is whole is not touched");
+            let first = journal.next(false);
+            // The transaction of the first part of the second snapshot vanishes.
+            records.extend(first.into_iter().filter(|_| number != 2));
+            records.extend(journal.next(false));
+            let state = recorded(records.iter().cloned());
+            assert_eq!(journal.confirm(&state), number != 2);
+            let restored = state.restore().unwrap();
+            assert_eq!(restored.snapshot.unwrap().0.header.number, [1, 1, 3][usize::try_from(number).unwrap() - 1]);
+        }
     }
 }

@@ -239,6 +239,8 @@ pub enum Notice {
         /// How many breach events, blocks of readings and entries.
         outputs: usize,
     },
+    /// Parts of a snapshot did not arrive.
+    SnapshotTorn,
     /// Another rule set is in force.
     RuleSet {
         /// Its hash.
@@ -272,6 +274,9 @@ impl std::fmt::Display for Notice {
             }
             Self::SentAgain { outputs } => {
                 write!(f, "{outputs} outputs of a transaction that ended only in part are sent again")
+            }
+            Self::SnapshotTorn => {
+                write!(f, "parts of a snapshot vanished with a transaction that ended only in part; it is written anew")
             }
             Self::RuleSet { hash, rules } => write!(f, "rule set {hash} with {rules} rules is in force"),
             Self::RuleSetRefused { reason } => write!(f, "a rule set in the log was refused: {reason}"),

@@ -71,6 +71,10 @@ pub struct Arrived {
     pub alerts: BTreeSet<String>,
     /// The ends of the readings and the alerts partition when it was asked.
     pub until: (i64, i64),
+    /// What the state topic holds from [`unconfirmed`](Stage::unconfirmed) on.
+    pub state: Recorded,
+    /// The end of the state partition when it was asked.
+    pub state_until: i64,
 }
 
 /// Why the loop stops.
@@ -138,6 +142,8 @@ struct Assigned {
     pending: Vec<Output>,
     snapshot_ms: Millis,
     checked_ms: Millis,
+    /// Where the snapshot that is written next begins in the state topic, or before.
+    state_from: i64,
 }
 
 /// How the state is written.
@@ -217,6 +223,7 @@ impl Stage {
             pending: Vec::new(),
             snapshot_ms: now,
             checked_ms: now,
+            state_from: 0,
         };
         if restored.left_out > 0 {
             assigned.pending.push(Output::Notice(Notice::SentAgain { outputs: restored.left_out }));
@@ -241,15 +248,30 @@ impl Stage {
     /// The partition whose outputs should be checked now, where there is one.
     pub fn check_due(&self, now: Millis) -> Option<i32> {
         let due = |assigned: &Assigned| {
-            !assigned.outbox.is_empty() && now - assigned.checked_ms >= CHECK_EVERY * self.options.snapshot_interval_ms
+            let intervals = if assigned.journal.is_unconfirmed() { 1 } else { CHECK_EVERY };
+            (assigned.journal.is_unconfirmed() || !assigned.outbox.is_empty())
+                && now - assigned.checked_ms >= intervals * self.options.snapshot_interval_ms
         };
         self.partitions.iter().find(|(_, assigned)| due(assigned)).map(|(partition, _)| *partition)
+    }
+
+    /// From where on the state topic should be read, where a snapshot was written of which nobody knows whether it is whole.
+    pub fn unconfirmed(&self, partition: i32) -> Option<i64> {
+        self.partitions
+            .get(&partition)
+            .and_then(|assigned| assigned.journal.is_unconfirmed().then_some(assigned.state_from))
     }
 
     /// What was found in the topics of outputs from [`unchecked`](Self::unchecked) on. What is not there is sent again.
     pub fn checked(&mut self, partition: i32, arrived: Arrived, now: Millis) {
         let Some(assigned) = self.partitions.get_mut(&partition) else { return };
         assigned.checked_ms = now;
+        if !assigned.journal.confirm(&arrived.state) {
+            assigned.pending.push(Output::Notice(Notice::SnapshotTorn));
+        }
+        if !assigned.journal.is_writing() {
+            assigned.state_from = arrived.state_until;
+        }
         assigned.last.unchecked = arrived.until;
         let (mut told, mut blocks) = (BTreeMap::new(), BTreeMap::new());
         std::mem::swap(&mut told, &mut assigned.outbox.told);
@@ -513,7 +535,10 @@ impl Assigned {
         let mut records = entry.records(options.part_bytes_max)?;
         self.journal.wrote(number, &records);
         self.last = EntryHeader { series: Vec::new(), told: Vec::new(), ..entry.header };
-        if !writing && now - self.snapshot_ms >= options.snapshot_interval_ms {
+        if !writing
+            && (last || !self.journal.is_unconfirmed())
+            && now - self.snapshot_ms >= options.snapshot_interval_ms
+        {
             self.snapshot_ms = now;
             let judge =
                 self.judge.snapshot(self.position).map_err(|error| StageError::Snapshot { partition, error })?;

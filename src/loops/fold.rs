@@ -1,6 +1,10 @@
 //! FOLD's loop.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +27,8 @@ const EVENTS_MAX: usize = 2_000;
 const LEARN_MS: i64 = 500;
 /// How often quiet partitions are asked whether their end is still there, in milliseconds.
 const ASK_END_MS: i64 = 1_000;
+/// How often it is asked whether source topics are still the same, in milliseconds.
+const ASK_LIFE_MS: i64 = 5_000;
 
 /// The source topics that a rule set reads, and the table of each.
 pub fn topics(set: &RuleSet) -> BTreeMap<String, String> {
@@ -62,6 +68,7 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
     let mut failures = 0;
     let mut asked_ms = 0;
     let mut learnt_ms = 0;
+    let mut lives_ms = edge.now();
     let mut busy = false;
     while !edge.ending() {
         if edge.now() - learnt_ms >= LEARN_MS {
@@ -97,6 +104,10 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
                     }
                 }
             }
+        }
+        if edge.now() - lives_ms >= ASK_LIFE_MS {
+            work.notice_new_lives(&mut stage, edge).await?;
+            lives_ms = edge.now();
         }
         busy = false;
         let now = edge.now();
@@ -177,8 +188,8 @@ struct Fold<'a> {
     catalog: Arc<Catalog>,
     /// When the first rule set of all was written to the log.
     began_ms: Millis,
-    /// Where reading began, for partitions of which nothing is committed yet.
-    begun: BTreeMap<TopicPartition, i64>,
+    /// Where reading began, for partitions of which nothing is committed yet, and in which life of the topic.
+    begun: BTreeMap<TopicPartition, Known>,
     /// Partitions that were ever read: that the group knows nothing of them is no first start.
     known: BTreeMap<TopicPartition, Known>,
     /// Partitions read for the first time, to be noted with the next transaction.
@@ -277,7 +288,42 @@ impl<'a> Fold<'a> {
         edge: &mut impl Edge,
         partition: &TopicPartition,
     ) -> Result<(), Error> {
-        let mut origin = self.origin(edge, &partition.0).await?;
+        loop {
+            let origin = self.origin(edge, &partition.0).await?;
+            let id = origin.incarnation.clone();
+            let position = self.begin_life(stage, edge, partition, origin).await?;
+            // What was asked of a topic that was made anew meanwhile says nothing of the one that is there now.
+            if edge.describe(&partition.0).await?.id == id {
+                return Ok(edge.seek(partition, position).await?);
+            }
+        }
+    }
+
+    /// Begins again with the partitions of topics that were made anew since.
+    async fn notice_new_lives(&mut self, stage: &mut Stage, edge: &mut impl Edge) -> Result<(), Error> {
+        let reading = edge.reading();
+        let topics: BTreeSet<&String> = reading.iter().map(|(topic, _)| topic).collect();
+        for topic in topics {
+            // Brokers that do not answer are asked again.
+            let Ok(Described { id, .. }) = edge.describe(topic).await else { continue };
+            for partition in reading.iter().filter(|(of, _)| of == topic) {
+                let begun = self.begun.get(partition);
+                if begun.is_some_and(|begun| !begun.id.is_empty() && !id.is_empty() && begun.id != id) {
+                    self.begin(stage, edge, partition).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a partition of one life of its topic; answers with the position.
+    async fn begin_life(
+        &mut self,
+        stage: &mut Stage,
+        edge: &mut impl Edge,
+        partition: &TopicPartition,
+        mut origin: Origin,
+    ) -> Result<i64, Error> {
         let source = self.source(partition);
         let outcome = self.position(edge, partition, &origin).await;
         let (position, lost) = match outcome {
@@ -311,8 +357,8 @@ impl<'a> Fold<'a> {
         } else {
             tracing::info!(topic = partition.0, partition = partition.1, position, "folding");
         }
-        self.begun.insert(partition.clone(), position);
-        Ok(edge.seek(partition, position).await?)
+        self.begun.insert(partition.clone(), Known { id: origin.incarnation, from: position });
+        Ok(position)
     }
 
     /// Where to begin with a partition: where the group stopped, else where it began before, else where a first start
@@ -321,8 +367,8 @@ impl<'a> Fold<'a> {
         let (topic, number) = (partition.0.clone(), partition.1);
         let committed = edge.committed(partition).await?;
         let (low, high) = edge.watermarks(partition).await?;
-        let known = self.known.get(partition);
-        if known.is_some_and(|known| known.is_other(origin)) {
+        let (known, begun) = (self.known.get(partition), self.begun.get(partition));
+        if known.or(begun).is_some_and(|known| known.is_other(origin)) {
             let committed = committed.unwrap_or_default();
             return Err(Error::Recreated { topic, partition: number, committed, low, high });
         }
@@ -336,8 +382,8 @@ impl<'a> Fold<'a> {
             return Ok(committed);
         }
         // A partition that is begun again begins where it began, not where its end is by now.
-        if let Some(began) = self.begun.get(partition) {
-            return Ok(*began);
+        if let Some(begun) = begun {
+            return Ok(begun.from);
         }
         if let Some(known) = known {
             // The group has forgotten where it stopped. What is read again from the beginning the chain drops, and what

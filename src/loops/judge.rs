@@ -195,7 +195,16 @@ async fn check(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i3
     let topics = &job.config.topics;
     let (readings, alerts) = ((topics.readings.clone(), partition), (topics.alerts.clone(), partition));
     let until = (edge.watermarks(&readings).await?.1, edge.watermarks(&alerts).await?.1);
-    let mut arrived = Arrived { until, ..Arrived::default() };
+    let state = (topics.state.clone(), partition);
+    let state_until = edge.watermarks(&state).await?.1;
+    let mut arrived = Arrived { until, state_until, ..Arrived::default() };
+    if let Some(from) = stage.unconfirmed(partition) {
+        edge.read(&state, super::from(from), &mut |message| {
+            let key = message.key.map(String::from_utf8_lossy).unwrap_or_default();
+            arrived.state.take(&key, message.payload);
+        })
+        .await?;
+    }
     edge.read(&readings, super::from(readings_from), &mut |message| {
         arrived.blocks.extend(message.payload.map(hash_bytes));
     })

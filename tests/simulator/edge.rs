@@ -37,7 +37,12 @@ fn refused(error: Refused) -> EdgeError {
     EdgeError::Other(Box::new(error))
 }
 
+/// What a reader hears whose position is not there any more.
+pub(crate) const OUT_OF_RANGE: Refused = Refused("offset out of range");
+
 struct Queue {
+    /// Which life of the topic it reads.
+    life: String,
     position: i64,
     /// The end of the log when nothing was left.
     end: Option<i64>,
@@ -233,7 +238,9 @@ impl Edge for SimulatedEdge {
     }
 
     async fn seek(&mut self, partition: &TopicPartition, position: i64) -> Result<(), EdgeError> {
-        self.queues.insert(partition.clone(), Queue { position, end: None });
+        let life =
+            self.world.borrow().kafka.topics.get(&partition.0).map_or_else(String::new, |topic| topic.id.clone());
+        self.queues.insert(partition.clone(), Queue { life, position, end: None });
         Ok(())
     }
 
@@ -246,9 +253,12 @@ impl Edge for SimulatedEdge {
         let Some(queue) = self.queues.get_mut(partition) else { return Ok(0) };
         let entries = {
             let world = &mut *self.world.borrow_mut();
+            if world.is_dark(partition) {
+                return Ok(0);
+            }
             let Some(log) = world.kafka.log(partition) else { return Ok(0) };
-            if queue.position < log.low {
-                return Err(refused(Refused("offset out of range")));
+            if queue.position < log.low || world.kafka.topics[&partition.0].id != queue.life {
+                return Err(refused(OUT_OF_RANGE));
             }
             let most = 1 + world.random.below(most.min(world.faults.batch_max));
             let entries = world.kafka.fetch(partition, queue.position, most);
@@ -266,6 +276,9 @@ impl Edge for SimulatedEdge {
     async fn at_end(&mut self, partition: &TopicPartition) -> Result<bool, EdgeError> {
         turn().await;
         let Some(end) = self.queues.get(partition).and_then(|queue| queue.end) else { return Ok(false) };
+        if self.world.borrow().is_dark(partition) {
+            return Err(refused(Refused("leader not available")));
+        }
         let kafka = &self.world.borrow().kafka;
         Ok(kafka.log(partition).is_some_and(|log| log.high == end) && kafka.stable(partition) == end)
     }
@@ -282,6 +295,9 @@ impl Edge for SimulatedEdge {
 
     async fn watermarks(&mut self, partition: &TopicPartition) -> Result<(i64, i64), EdgeError> {
         turn().await;
+        while self.world.borrow().is_dark(partition) {
+            turn().await;
+        }
         let world = self.world.borrow();
         let log = world.kafka.log(partition).ok_or_else(|| EdgeError::NoTopic(partition.0.clone()))?;
         Ok((log.low, log.high))

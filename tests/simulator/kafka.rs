@@ -108,6 +108,35 @@ impl Kafka {
         self.topics.insert(topic.to_owned(), Topic { id, partitions });
     }
 
+    /// A topic is deleted and made anew.
+    pub(crate) fn recreate(&mut self, topic: &str) {
+        let count = self.topics.get(topic).map_or(0, |topic| topic.partitions.len());
+        self.create(topic, i32::try_from(count).unwrap());
+    }
+
+    /// Retention takes the records of a partition before a position.
+    pub(crate) fn retain(&mut self, place: &Place, from: i64) {
+        let Some(log) = self.log_mut(place) else { return };
+        log.low = from.clamp(log.low, log.high);
+        let low = log.low;
+        log.entries.retain(|entry| entry.offset >= low);
+    }
+
+    /// True where a group knows where it stopped in each partition of a topic.
+    pub(crate) fn has_read(&self, group: &str, topic: &str) -> bool {
+        let partitions = self.topics.get(topic).map_or(0, |topic| topic.partitions.len());
+        let known =
+            self.groups.get(group).map_or(0, |group| group.offsets.keys().filter(|(name, _)| name == topic).count());
+        partitions > 0 && known == partitions
+    }
+
+    /// A group forgets where it stopped in a topic.
+    pub(crate) fn forget_topic(&mut self, group: &str, topic: &str) {
+        if let Some(group) = self.groups.get_mut(group) {
+            group.offsets.retain(|place, _| place.0 != topic);
+        }
+    }
+
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next

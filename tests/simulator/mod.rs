@@ -30,8 +30,8 @@ use tierwatch::{
 };
 
 use self::{
-    edge::{SimulatedEdge, provenance},
-    kafka::Kafka,
+    edge::{OUT_OF_RANGE, SimulatedEdge, provenance},
+    kafka::{Kafka, Place},
     oracle::Case,
     random::Random,
     store::Store,
@@ -60,6 +60,14 @@ pub(crate) struct Faults {
     pub(crate) forget: usize,
     /// An instance that sees other rule files.
     pub(crate) rules: usize,
+    /// A source partition whose leader is away for a while.
+    pub(crate) dark: usize,
+    /// A source topic that is deleted and made anew, or records that are gone before they are read.
+    pub(crate) disaster: usize,
+    /// Instances start within so many milliseconds of each other.
+    pub(crate) start_within: i64,
+    /// Some instances run another binary, which comes to other values.
+    pub(crate) mixed: bool,
     /// The most records of one fetch.
     pub(crate) batch_max: usize,
 }
@@ -75,6 +83,10 @@ const NONE: Faults = Faults {
     clock: 0,
     forget: 0,
     rules: 0,
+    dark: 0,
+    disaster: 0,
+    start_within: 0,
+    mixed: false,
     batch_max: 1_000,
 };
 
@@ -87,10 +99,16 @@ pub(crate) struct World {
     /// Versions of the rule files, and which one each instance sees.
     pub(crate) versions: Vec<Arc<RuleSet>>,
     pub(crate) mounted: BTreeMap<String, usize>,
+    /// Until when the leaders of partitions are away.
+    dark: BTreeMap<Place, i64>,
     happened: BTreeMap<&'static str, usize>,
 }
 
 impl World {
+    pub(crate) fn is_dark(&self, place: &Place) -> bool {
+        self.dark.get(place).is_some_and(|until| *until > self.kafka.now)
+    }
+
     pub(crate) fn note(&mut self, what: &'static str) {
         *self.happened.entry(what).or_default() += 1;
     }
@@ -125,6 +143,7 @@ struct Simulation<'a> {
     world: Rc<RefCell<World>>,
     instances: Vec<Instance>,
     case: &'a Case,
+    faults: Faults,
     config: Arc<Config>,
 }
 
@@ -157,9 +176,9 @@ impl Simulation<'_> {
         instance.stalled_until = 0;
         let job = Job {
             config: Arc::clone(&self.config),
-            sets: self.case.sets.clone(),
+            sets: if self.faults.mixed && at % 2 == 1 { &self.case.other } else { &self.case.sets }.clone(),
             settings: oracle::SETTINGS,
-            accept_lost: false,
+            accept_lost: self.faults.disaster > 0,
             watcher: None,
             instance: instance.name.clone(),
         };
@@ -243,7 +262,8 @@ impl Simulation<'_> {
             Poll::Ready(Err(error)) => {
                 let text = error.to_string();
                 self.world.borrow_mut().note("restart");
-                if !self.case.may_stop(&text) {
+                // Whoever runs it starts it again, with the word that what is gone may be lost.
+                if self.faults.disaster == 0 || !text.contains(OUT_OF_RANGE.0) {
                     return Err(format!("instance {} stopped: {text}", self.instances[at].name));
                 }
                 self.down(at, 1_000);
@@ -265,6 +285,38 @@ impl Simulation<'_> {
             instance.announcing = None;
             instance.tasks.clear();
             instance.starts_at = now + world.random.between(0, 3_000);
+        }
+    }
+
+    /// What befalls the source topic.
+    fn befall_source(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        let (now, topics) = (world.kafka.now, loops::fold::topics(&self.case.set));
+        for topic in topics.keys() {
+            let partition =
+                i32::try_from(world.random.below(usize::try_from(oracle::SOURCE_PARTITIONS).unwrap())).unwrap();
+            let place = (topic.clone(), partition);
+            if world.random.once_in(world.faults.dark) {
+                world.note("leader away");
+                let until = now + world.random.between(1_000, 12_000);
+                world.dark.insert(place.clone(), until);
+            }
+            // Nobody can miss what nobody knew of.
+            let early = now <= oracle::START + oracle::DISASTERS_MS && world.kafka.has_read("fold", topic);
+            if !early || !world.random.once_in(world.faults.disaster) {
+                continue;
+            }
+            if world.random.once_in(2) {
+                world.note("topic made anew");
+                world.kafka.recreate(topic);
+                if world.random.once_in(2) {
+                    world.kafka.forget_topic("fold", topic);
+                }
+            } else if let Some((low, high)) = world.kafka.log(&place).map(|log| (log.low, log.high)) {
+                world.note("retention");
+                let from = world.random.between(low, high);
+                world.kafka.retain(&place, from);
+            }
         }
     }
 
@@ -312,20 +364,21 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
         kafka.create(topic, oracle::SOURCE_PARTITIONS);
     }
     let versions = case.versions.clone();
-    let (mounted, happened) = (BTreeMap::new(), BTreeMap::new());
-    let world = World { kafka, store: Store::default(), random, faults, versions, mounted, happened };
+    let (mounted, dark, happened) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let starts: Vec<i64> = (0..count).map(|_| oracle::START + random.between(0, faults.start_within)).collect();
+    let world = World { kafka, store: Store::default(), random, faults, versions, mounted, dark, happened };
     let world = Rc::new(RefCell::new(world));
-    let instances = (0..count).map(|at| Instance {
+    let instances = starts.into_iter().enumerate().map(|(at, starts_at)| Instance {
         name: format!("i{at}"),
         announcing: None,
         tasks: Vec::new(),
         ending: Rc::default(),
         skew: Rc::default(),
         stalled_until: 0,
-        starts_at: 0,
+        starts_at,
     });
     let instances = instances.collect();
-    let mut simulation = Simulation { world: Rc::clone(&world), instances, case, config };
+    let mut simulation = Simulation { world: Rc::clone(&world), instances, case, faults, config };
     let calm_at = oracle::START + oracle::SPAN_MS;
     let mut next = 0;
     let mut turns = 0;
@@ -349,6 +402,7 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
         }
         if passes {
             simulation.forget();
+            simulation.befall_source();
         }
         let at = world.borrow_mut().random.below(count);
         simulation.befall(at);
@@ -359,7 +413,7 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
             let told = world.kafka.is_read("store", &config.topics.alerts);
             if told && world.store.closed(&case.set, partitions) >= case.until {
                 let expected = expected.get_or_insert_with(|| case.expect(&events));
-                match case.check(&events, expected, &world, config, faults.torn > 0) {
+                match case.check(&events, expected, &world, config, faults) {
                     Ok(()) => {
                         let (readings, breaches) = (expected.readings.len(), expected.breaches.len());
                         return Ok(Report { happened: world.happened.clone(), readings, breaches });
@@ -459,27 +513,30 @@ const STORM: Faults = Faults {
     clock: 6_000,
     forget: 0,
     rules: 0,
+    dark: 0,
+    disaster: 0,
+    start_within: 0,
+    mixed: false,
     batch_max: 50,
 };
-
-fn set() -> Arc<RuleSet> {
-    oracle::rules()
-}
 
 /// Seeds of the calm and of the storm.
 #[test]
 fn seeds() {
-    let set = set();
-    let case = Case::new(set);
+    let (plain, looking_back) = (Case::plain(), Case::looking_back());
     let run = |seed: u64| {
-        let faults = match seed % 10 {
+        let faults = match seed % 16 {
             0 => NONE,
-            1..5 => STORM,
-            5 => Faults { rules: 40, ..STORM },
+            1..4 => STORM,
+            4 | 5 => Faults { rules: 40, ..STORM },
             6 => Faults { forget: 300, ..STORM },
+            7 => Faults { dark: 100, start_within: oracle::SPAN_MS, ..STORM },
+            8 => Faults { mixed: true, torn: if seed % 32 < 16 { 40 } else { 0 }, ..STORM },
+            9 | 10 => Faults { disaster: 60, torn: if seed % 32 < 16 { 40 } else { 0 }, ..STORM },
+            11 | 12 => Faults { torn: if seed % 32 < 16 { 40 } else { 0 }, dark: 200, ..STORM },
             _ => Faults { torn: 40, rules: 60, ..STORM },
         };
-        play(&case, faults, seed)
+        play(if matches!(seed % 16, 11 | 12) { &looking_back } else { &plain }, faults, seed)
     };
     if let Some(seed) = environment("SIMULATOR_SEED") {
         // One seed by itself tells what happens.
@@ -502,7 +559,7 @@ const PLANTED_SEEDS: u64 = 150;
 #[cfg(debug_assertions)]
 fn planted_bugs_are_found() {
     use tierwatch::planted::{Bug, plant};
-    let case = Case::new(set());
+    let case = Case::plain();
     for bug in Bug::ALL {
         plant(Some(bug));
         let found = (1..=PLANTED_SEEDS).find_map(|seed| {

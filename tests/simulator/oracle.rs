@@ -19,13 +19,18 @@ use tierwatch::{
     rules::{Files, RuleSet, RuleSets, Settings, diagnostics::Source},
 };
 
-use super::{World, kafka::Place, random::Random};
+use super::{Faults, World, kafka::Place, random::Random};
 use crate::end_to_end::{Line, batch_lines, line};
+
+/// The rule that another binary sees differently.
+const DISPUTED: &str = "slow";
 
 /// When a simulation begins.
 pub(crate) const START: i64 = 1_767_225_600_000;
 /// For how long events come.
 pub(crate) const SPAN_MS: i64 = 40_000;
+/// Until when topics may be made anew and records be lost, so that windows after it are whole again.
+pub(crate) const DISASTERS_MS: i64 = 8_000;
 /// Partitions of the source topic.
 pub(crate) const SOURCE_PARTITIONS: i32 = 2;
 const TOPIC: &str = "requests";
@@ -90,14 +95,40 @@ fn compile(rules: Vec<Arc<Source>>, settings: Settings) -> Arc<RuleSet> {
     Arc::new(set)
 }
 
-/// The rules that are played.
-pub(crate) fn rules() -> Arc<RuleSet> {
-    compile(sources(0), SETTINGS)
+/// The rules as another binary runs them, which comes to other values of one of them.
+fn otherwise(rules: &[Arc<Source>]) -> Vec<Arc<Source>> {
+    let changed = |source: &Arc<Source>| {
+        let text = source.text.replace("max(duration_ms) AS value", "max(duration_ms) + 7 AS value");
+        Arc::new(Source { path: source.path.clone(), text })
+    };
+    rules.iter().map(changed).collect()
+}
+
+/// A rule that looks back over its own readings, and one over the readings of two.
+fn looking_back() -> Vec<Arc<Source>> {
+    let failing = "coalesce(ratio(count(*) FILTER (WHERE status_code >= 500), count(*)), 0)";
+    let again = rule(
+        "again",
+        "levels: {warning: value > 0.2, critical: again AND value > 0.2}\nhistory: {again: \"recurs(value > 0.2, 2, 4)\", rise: \"trend(value, INTERVAL '40 seconds')\"}\nfor: 0s\nno_data: {as: zero, after: 15s}",
+        &format!(
+            "SELECT service, {failing} AS value, count(*) AS samples FROM hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '10 seconds') GROUP BY service"
+        ),
+    );
+    let both = rule(
+        "both",
+        "key: [service]\nlevels: {warning: value > 1}\nfor: 0s",
+        "SELECT a.service, a.bad + coalesce(b.bad, 0) AS value, a.readings AS samples FROM \
+         (SELECT service, count(*) FILTER (WHERE level <> 'healthy') AS bad, count(*) AS readings FROM hop(rule.failures, window_end, INTERVAL '5 seconds', INTERVAL '15 seconds') GROUP BY service) AS a \
+         LEFT JOIN (SELECT service, count(*) FILTER (WHERE state = 'critical') AS bad FROM hop(rule.again, window_end, INTERVAL '5 seconds', INTERVAL '10 seconds') GROUP BY service) AS b ON a.service = b.service",
+    );
+    sources(0).into_iter().chain([again, both]).collect()
 }
 
 /// What a simulation must come to.
 pub(crate) struct Expected {
     pub(crate) readings: BTreeSet<Line>,
+    /// The readings that another binary comes to.
+    otherwise: BTreeSet<Line>,
     /// Breach events by id.
     pub(crate) breaches: BTreeMap<String, String>,
 }
@@ -115,24 +146,42 @@ pub(crate) struct Case {
     pub(crate) versions: Vec<Arc<RuleSet>>,
     /// Compiled once for all seeds.
     pub(crate) sets: RuleSets,
+    /// The same sets as another binary runs them.
+    pub(crate) other: RuleSets,
+    /// The first of those.
+    set_otherwise: Arc<RuleSet>,
     replayed: Arc<RuleSet>,
     /// Windows that end until then are compared.
     pub(crate) until: i64,
 }
 
 impl Case {
-    pub(crate) fn new(set: Arc<RuleSet>) -> Self {
+    fn new(versions: impl Iterator<Item = Vec<Arc<Source>>>) -> Self {
+        let (sets, other) = (RuleSets::default(), RuleSets::default());
+        let (mut versions, mut otherwise_compiled) =
+            (versions.map(|rules| compile(rules, SETTINGS)).collect::<Vec<_>>(), Vec::new());
+        for set in &mut versions {
+            sets.add(set);
+            let mut changed = compile(otherwise(&set.files.rules), SETTINGS);
+            Arc::get_mut(&mut changed).expect("nobody else has it").hash.clone_from(&set.hash);
+            other.add(&changed);
+            otherwise_compiled.push(changed);
+        }
+        let set = Arc::clone(&versions[0]);
         let replayed = compile(set.files.rules.clone(), backtest::SETTINGS);
-        let sets = RuleSets::default();
-        let mut versions = vec![Arc::clone(&set)];
-        versions.extend((1..VERSIONS).map(|version| compile(sources(version), SETTINGS)));
-        versions.iter().for_each(|set| sets.add(set));
-        Self { set, versions, sets, replayed, until: last_end_until(START + SPAN_MS - 6_000, 5_000) }
+        let set_otherwise = otherwise_compiled.swap_remove(0);
+        let until = last_end_until(START + SPAN_MS - 6_000, 5_000);
+        Self { set, versions, sets, other, set_otherwise, replayed, until }
     }
 
-    /// Errors with which a process may end: whoever runs it starts it again.
-    pub(crate) fn may_stop(&self, _error: &str) -> bool {
-        false
+    /// Rules whose files change.
+    pub(crate) fn plain() -> Self {
+        Self::new((0..VERSIONS).map(sources))
+    }
+
+    /// Rules that look back, and such over others.
+    pub(crate) fn looking_back() -> Self {
+        Self::new(std::iter::once(looking_back()))
     }
 
     /// Events of a seed: out of order as far as they may be, some of them garbage, one service failing for a while.
@@ -162,12 +211,25 @@ impl Case {
         sent
     }
 
+    /// After events were lost: what says that it is whole is as it should be, and the last windows are whole again.
+    fn check_whole(&self, stored: &[&(Line, bool)], expected: &BTreeSet<Line>) -> Result<(), String> {
+        if let Some((line, _)) = stored.iter().find(|(line, whole)| *whole && !expected.contains(line)) {
+            return Err(format!("it is not whole, or wrong: {line}"));
+        }
+        let end = format!(" {} ", self.until);
+        let whole: BTreeSet<&Line> = stored.iter().filter(|(_, whole)| *whole).map(|(line, _)| line).collect();
+        match expected.iter().find(|line| line.contains(&end) && !whole.contains(line)) {
+            Some(line) => Err(format!("long after the last event was lost, not there or not whole: {line}")),
+            None => Ok(()),
+        }
+    }
+
     fn limits() -> Limits {
         Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX }
     }
 
-    fn batch(&self, events: &[Sent]) -> BTreeSet<Line> {
-        let table = &self.set.catalog.tables[TOPIC];
+    fn batch(&self, set: &RuleSet, events: &[Sent]) -> BTreeSet<Line> {
+        let table = &set.catalog.tables[TOPIC];
         let all = table.columns.iter().map(|column| column.name.clone()).collect();
         let payloads = events.iter().filter(|event| !event.garbage).map(|event| event.payload.as_bytes());
         let decoded =
@@ -178,7 +240,7 @@ impl Case {
             }));
         let first = decoded.marks.iter().min().copied().unwrap_or(START);
         let tables: BTreeMap<String, RecordBatch> = BTreeMap::from([(TOPIC.to_owned(), decoded.batch)]);
-        batch_lines(&self.set, &tables, first, self.until)
+        batch_lines(set, &tables, first, self.until)
     }
 
     /// What the same events give when nothing happens: breach events by id, and the readings of rules that look back.
@@ -223,44 +285,75 @@ impl Case {
     /// What it must come to.
     pub(crate) fn expect(&self, events: &[Sent]) -> Expected {
         let (breaches, replayed) = self.replay(events);
-        let mut readings = self.batch(events);
+        let mut readings = self.batch(&self.set, events);
         readings.extend(replayed);
-        Expected { readings, breaches }
+        let otherwise = self.batch(&self.set_otherwise, events);
+        Expected { readings, otherwise, breaches }
     }
 
-    /// Compares what there is with what should be. `torn` says that transactions ended only in part, after which a breach
-    /// event may be there twice, under one id, and a dead letter may be missing.
+    /// Compares what there is with what should be. Where transactions end only in part a breach event may be there twice,
+    /// under one id, and a dead letter may be missing; after a disaster what says that it is whole is; and of a rule that two
+    /// binaries see differently the breach events make sense.
     pub(crate) fn check(
         &self,
         events: &[Sent],
         expected: &Expected,
         world: &World,
         config: &Config,
-        torn: bool,
+        faults: Faults,
     ) -> Result<(), String> {
-        let Expected { readings: expected, breaches } = expected;
+        let torn = faults.torn > 0;
         // A rule that comes later has no say in what the others come to.
         let of_first =
-            |line: &&Line| self.set.rules.iter().any(|rule| line.starts_with(&format!("{} ", rule.header.name)));
-        let stored: BTreeSet<Line> = world.store.readings(self.until).filter(of_first).cloned().collect();
-        same("readings", expected, &stored)?;
-
-        let mut told_once = BTreeMap::new();
-        for entry in committed(world, &config.topics.alerts) {
-            let event: BreachEvent = serde_json::from_slice(&entry).map_err(|error| error.to_string())?;
-            if let Some((id, what)) = told(&event, self.until)
-                && told_once.insert(id, what.clone()).is_some()
-                && !torn
-            {
-                return Err(format!("told twice: {what}"));
+            |line: &Line| self.set.rules.iter().any(|rule| line.starts_with(&format!("{} ", rule.header.name)));
+        let stored: Vec<&(Line, bool)> = world.store.readings(self.until).filter(|(line, _)| of_first(line)).collect();
+        if faults.disaster > 0 {
+            return self.check_whole(&stored, &expected.readings);
+        }
+        let disputed = |name: &str| faults.mixed && name == DISPUTED;
+        let lines = |lines: &mut dyn Iterator<Item = &Line>| -> BTreeSet<Line> {
+            lines.filter(|line| !disputed(line.split(' ').next().unwrap_or_default())).cloned().collect()
+        };
+        same("readings", &lines(&mut expected.readings.iter()), &lines(&mut stored.iter().map(|(line, _)| line)))?;
+        if faults.mixed {
+            let either = |line: &Line| expected.readings.contains(line) || expected.otherwise.contains(line);
+            let of_disputed = || stored.iter().map(|(line, _)| line).filter(|line| line.starts_with(DISPUTED));
+            let wanted = expected.readings.iter().filter(|line| line.starts_with(DISPUTED)).count();
+            if of_disputed().count() != wanted || !of_disputed().all(either) {
+                return Err(format!(
+                    "{wanted} readings of {DISPUTED} of either binary: {:#?}",
+                    of_disputed().collect::<Vec<_>>()
+                ));
             }
         }
-        let (wanted, found): (BTreeSet<String>, BTreeSet<String>) =
-            (breaches.values().cloned().collect(), told_once.values().cloned().collect());
-        same("breach events", &wanted, &found)?;
-        let stored: BTreeSet<String> =
-            world.store.breaches().filter(|id| breaches.contains_key(*id)).cloned().collect();
-        same("stored breach events", &breaches.keys().cloned().collect(), &stored)?;
+
+        let mut told_once = BTreeMap::new();
+        let mut open: BTreeMap<String, String> = BTreeMap::new();
+        for entry in committed(world, &config.topics.alerts) {
+            let event: BreachEvent = serde_json::from_slice(&entry).map_err(|error| error.to_string())?;
+            let Some((id, what)) = told(&event, self.until) else { continue };
+            if told_once.insert(id, (event.rule.clone(), what.clone())).is_some() {
+                if torn {
+                    continue;
+                }
+                return Err(format!("told twice: {what}"));
+            }
+            // Each series goes from one episode to the next.
+            let series = format!("{} {:?}", event.rule, event.series);
+            let episode = open.get(&series).cloned();
+            match event.happened.name() {
+                "opened" if episode.is_none() => _ = open.insert(series, event.episode.clone()),
+                "resolved" if episode.as_ref() == Some(&event.episode) => _ = open.remove(&series),
+                "opened" | "resolved" if !torn => return Err(format!("out of turn, {episode:?} is open: {what}")),
+                _ if episode.as_ref() == Some(&event.episode) || torn => {}
+                _ => return Err(format!("of an episode that is not open, {episode:?} is: {what}")),
+            }
+        }
+        let found = told_once.values().filter(|(rule, _)| !disputed(rule)).map(|(_, what)| what.clone()).collect();
+        let wanted = breaches_of(&expected.breaches, &disputed);
+        same("breach events", &wanted.values().cloned().collect(), &found)?;
+        let stored: BTreeSet<String> = world.store.breaches().filter(|id| wanted.contains_key(*id)).cloned().collect();
+        same("stored breach events", &wanted.keys().cloned().collect(), &stored)?;
 
         let letters = world.kafka.fetch(&(config.topics.dead_letters.clone(), 0), 0, usize::MAX);
         let ids: BTreeSet<String> = letters
@@ -284,6 +377,12 @@ impl Case {
         }
         Ok(())
     }
+}
+
+/// The breach events of rules that are not disputed, as text, by id.
+fn breaches_of(breaches: &BTreeMap<String, String>, disputed: &dyn Fn(&str) -> bool) -> BTreeMap<String, String> {
+    let rule = |what: &str| what.split(' ').nth(1).unwrap_or_default().to_owned();
+    breaches.iter().filter(|(_, what)| !disputed(&rule(what))).map(|(id, what)| (id.clone(), what.clone())).collect()
 }
 
 /// Where transactions end as a whole, each section begins where one before it ended, or earlier: no range is ever missing,

@@ -15,8 +15,9 @@ use crate::end_to_end::{Line, line};
 
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    /// Version and line of each reading, without a line where it was retracted, by rule, series and window end.
-    readings: BTreeMap<(String, String, i64), (u64, Option<Line>)>,
+    /// Version and line of each reading, and whether it is of a whole window; without them where it was retracted. By rule,
+    /// series and window end.
+    readings: BTreeMap<(String, String, i64), (u64, Option<(Line, bool)>)>,
     /// Breach events by id.
     breaches: BTreeMap<String, u64>,
     /// Version and watermark by rule and partition.
@@ -55,13 +56,19 @@ impl Store {
                 let (rules, series, ends) = (texts(rows, "rule"), texts(rows, "series"), times(rows, "window_end"));
                 let values = rows.column_by_name("value").expect("a value").as_primitive::<Float64Type>();
                 let retracted = rows.column_by_name("retracted").expect("a flag").as_boolean();
+                let partial = rows.column_by_name("partial").expect("a flag").as_boolean();
                 let samples = rows.column_by_name("samples").expect("samples").as_primitive::<Int64Type>();
                 for row in 0..rows.num_rows() {
                     let value = values.is_valid(row).then(|| values.value(row).to_bits());
                     let samples = samples.is_valid(row).then(|| samples.value(row));
                     let line = line(&rules[row], &series[row], ends[row], value, samples, &measures(rows, row));
                     let key = (rules[row].clone(), series[row].clone(), ends[row]);
-                    replace(&mut self.readings, key, versions.value(row), (!retracted.value(row)).then_some(line));
+                    replace(
+                        &mut self.readings,
+                        key,
+                        versions.value(row),
+                        (!retracted.value(row)).then_some((line, !partial.value(row))),
+                    );
                 }
             }
             Table::Breaches => {
@@ -78,8 +85,8 @@ impl Store {
         }
     }
 
-    /// The readings of windows that end until then.
-    pub(crate) fn readings(&self, until: i64) -> impl Iterator<Item = &Line> {
+    /// The readings of windows that end until then, and whether those are whole.
+    pub(crate) fn readings(&self, until: i64) -> impl Iterator<Item = &(Line, bool)> {
         self.readings.iter().filter(move |((_, _, end), _)| *end <= until).filter_map(|(_, (_, line))| line.as_ref())
     }
 
