@@ -15,7 +15,8 @@ use rdkafka::{
     Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
-    producer::BaseProducer,
+    consumer::{BaseConsumer, Consumer as _},
+    producer::{BaseProducer, BaseRecord, Producer as _},
 };
 
 use tierwatch::panes::last_end_until;
@@ -97,6 +98,48 @@ fn a_clickhouse_that_is_down_delays_nothing_but_itself_and_catches_up() {
         (!rows.iter().any(|row| row.ends_with("\t1"))).then(|| format!("{rows:?}"))
     });
     assert_eq!(rows, ["1\t1"], "each reading once");
+}
+
+#[test]
+fn what_a_writer_left_open_that_is_gone_for_good_is_ended() {
+    const WRITER: &str = "tierwatch.fold.gone";
+    let kafka = Kafka::start();
+    let clickhouse = ClickHouse::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let migrated = command(&kafka, &clickhouse).arg("migrate").output().expect("the binary starts");
+    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    let mut client = source_topics(&kafka, 1);
+    let producer: BaseProducer = client.create().expect("a producer");
+    let key = format!("writer\u{1f}{WRITER}");
+    let note = BaseRecord::to("tierwatch.state").partition(0).key(&key).payload("tierwatch.fold");
+    producer.send(note).map_err(|(error, _)| error).expect("the note is sent");
+    producer.flush(Duration::from_secs(10)).expect("the note arrives");
+    // Open for longer than the test: records before the readers of each partition, and a position of the group.
+    let group: BaseConsumer = client.clone().set("group.id", "tierwatch.fold").create().expect("a consumer");
+    let gone: BaseProducer =
+        client.set("transactional.id", WRITER).set("transaction.timeout.ms", "600000").create().expect("a producer");
+    gone.init_transactions(Duration::from_secs(20)).expect("it begins");
+    gone.begin_transaction().expect("it begins");
+    for partition in 0..4 {
+        let record = BaseRecord::<str, str>::to("tierwatch.partials").partition(partition).payload("never ended");
+        gone.send(record).map_err(|(error, _)| error).expect("it is sent");
+    }
+    let mut positions = TopicPartitionList::new();
+    positions.add_partition_offset(TABLES[0], 0, Offset::Offset(0)).expect("a position");
+    let metadata = group.group_metadata().expect("the group");
+    gone.send_offsets_to_transaction(&positions, &metadata, Duration::from_secs(20)).expect("they are sent");
+    while gone.in_flight_count() > 0 {
+        gone.poll(Duration::from_millis(5));
+    }
+
+    let instance = run(&kafka, &clickhouse, folder.path(), "one");
+    send(&producer, &operations(now() - 200_000, true));
+    wait_for("an alert", &[&instance.log], Duration::from_secs(90), || {
+        let alerts = read_all(&kafka.brokers, "tierwatch.alerts", 4);
+        alerts.is_empty().then(|| "no alerts".to_owned())
+    });
+    let log = std::fs::read_to_string(&instance.log).expect("a log");
+    assert!(log.contains("a transaction hangs"), "{log}");
 }
 
 /// The partitions that an instance has begun, by its log.

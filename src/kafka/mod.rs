@@ -4,6 +4,7 @@
 //! inside its polls and transactions block.
 
 pub mod consumer;
+pub mod hanging;
 pub mod range;
 pub mod reader;
 pub mod topics;

@@ -51,12 +51,14 @@ impl Drop for Client {
 /// Reads one stretch after the other. Clients are kept, since making them takes longer than most reads.
 pub struct Reader {
     settings: ClientConfig,
+    /// What `isolation.level` is.
+    isolation: &'static str,
     clients: Option<Clients>,
 }
 
 struct Clients {
-    /// Reads committed records.
-    committed: Client,
+    /// Reads records: committed ones, where that was asked for.
+    reads: Client,
     /// Sees the true ends of partitions.
     ends: Client,
 }
@@ -72,7 +74,12 @@ impl Reader {
             .set("enable.partition.eof", "true")
             .set("fetch.wait.max.ms", "50")
             .set("fetch.message.max.bytes", "8388608");
-        Self { settings, clients: None }
+        Self { settings, isolation: "read_committed", clients: None }
+    }
+
+    /// Reads records whether they are committed or not, and waits for nobody.
+    pub(super) fn of_everything(client: &ClientConfig) -> Self {
+        Self { isolation: "read_uncommitted", ..Self::new(client) }
     }
 
     /// Hands on the committed records in a range of one partition, as far as it is there. Waits for transactions that
@@ -87,7 +94,7 @@ impl Reader {
         let clients = match self.clients.take() {
             Some(clients) => clients,
             None => Clients {
-                committed: Client::new(self.settings.clone().set("isolation.level", "read_committed"))?,
+                reads: Client::new(self.settings.clone().set("isolation.level", self.isolation))?,
                 ends: Client::new(self.settings.clone().set("isolation.level", "read_uncommitted"))?,
             },
         };
@@ -110,18 +117,18 @@ impl Clients {
         if from >= target {
             return Ok(());
         }
-        until_stable(&self.committed, topic, partition, target)?;
+        until_stable(&self.reads, topic, partition, target)?;
         // A queue of its own: nothing that is left of an earlier read is taken for this one's.
-        let Some(queue) = self.committed.split_partition_queue(topic, partition) else {
+        let Some(queue) = self.reads.split_partition_queue(topic, partition) else {
             return Err(Error::NoTopic(topic.to_owned()));
         };
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(from))?;
-        self.committed.assign(&list)?;
+        self.reads.assign(&list)?;
         let mut empty = 0;
         loop {
             // What is about the client comes by another queue.
-            while let Some(Err(error)) = self.committed.poll(Duration::ZERO) {
+            while let Some(Err(error)) = self.reads.poll(Duration::ZERO) {
                 note_error(&error)?;
             }
             match queue.poll(POLL) {
@@ -139,7 +146,7 @@ impl Clients {
             }
             empty = 0;
         }
-        Ok(self.committed.unassign()?)
+        Ok(self.reads.unassign()?)
     }
 }
 

@@ -21,7 +21,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer},
 };
 
-use super::{Error, REQUEST};
+use super::{Error, REQUEST, hanging};
 use crate::loops::{Outgoing, TopicPartition};
 
 /// How long a producer may take to begin.
@@ -38,12 +38,22 @@ pub struct Transactions {
     timeout: Duration,
     /// All places that it may write to.
     places: Vec<TopicPartition>,
+    /// Where it notes itself, so that others may end what it left open.
+    notes: Option<TopicPartition>,
+    id: String,
+    noted: bool,
 }
 
 impl Transactions {
     /// A producer under the given id, which may write to `places`; `timeout` is how long the broker waits for a
-    /// transaction whose writer died.
-    pub fn new(client: &ClientConfig, id: &str, timeout: Duration, places: Vec<TopicPartition>) -> Self {
+    /// transaction whose writer died; `notes` is the partition of the state topic where it notes itself.
+    pub fn new(
+        client: &ClientConfig,
+        id: &str,
+        timeout: Duration,
+        places: Vec<TopicPartition>,
+        notes: Option<TopicPartition>,
+    ) -> Self {
         let mut settings = client.clone();
         settings
             .set("transactional.id", id)
@@ -54,7 +64,8 @@ impl Transactions {
             .set("linger.ms", "0")
             .set("queue.buffering.max.messages", "1000000")
             .set("retry.backoff.ms", "5");
-        Self { settings, producer: None, timeout: timeout.min(REQUEST), places }
+        let (id, timeout) = (id.to_owned(), timeout.min(REQUEST));
+        Self { settings, producer: None, timeout, places, notes, id, noted: false }
     }
 
     /// Writes all of it or nothing, together with source positions of a group. After an error nobody knows whether
@@ -82,13 +93,22 @@ impl Transactions {
         if let Some(producer) = &self.producer {
             return Ok(Arc::clone(producer));
         }
-        let (settings, places) = (self.settings.clone(), self.places.clone());
+        let note = self.notes.clone().filter(|_| !self.noted).map(|(topic, partition)| Outgoing {
+            topic,
+            partition: Some(partition),
+            key: Some(hanging::key(&self.id).into_bytes()),
+            value: Some(self.id.rsplit_once('.').map_or("", |(group, _)| group).as_bytes().to_vec()),
+            headers: Vec::new(),
+        });
+        let (settings, places, timeout) = (self.settings.clone(), self.places.clone(), self.timeout);
         let producer = within(BEGIN + REQUEST * 3, move || {
-            let producer: BaseProducer = settings.create().map_err(Error::Client)?;
-            producer.init_transactions(BEGIN)?;
-            sweep(&producer, &places, group.as_deref())?;
+            let producer = begin(&settings, &places, group.as_deref())?;
+            if let Some(note) = note {
+                send(&producer, &[note], &TopicPartitionList::new(), None, timeout)?;
+            }
             Ok(Arc::new(producer))
         })?;
+        self.noted = true;
         self.producer = Some(Arc::clone(&producer));
         Ok(producer)
     }
@@ -114,6 +134,29 @@ fn within<T: Send + 'static>(
     let spawned = thread::Builder::new().name("transaction".into()).spawn(move || drop(sender.send(work())));
     spawned.map_err(|error| Error::Admin(format!("no thread for a transaction: {error}")))?;
     receiver.recv_timeout(limit).unwrap_or(Err(Error::Stuck(limit)))
+}
+
+/// A producer that is the only one of its id.
+fn begin(
+    settings: &ClientConfig,
+    places: &[TopicPartition],
+    group: Option<&ConsumerGroupMetadata>,
+) -> Result<BaseProducer, Error> {
+    let producer: BaseProducer = settings.create().map_err(Error::Client)?;
+    producer.init_transactions(BEGIN)?;
+    sweep(&producer, places, group)?;
+    Ok(producer)
+}
+
+/// Begins once as the writer of the given id, which ends whatever hangs of it.
+pub(super) fn begin_once(
+    client: &ClientConfig,
+    id: &str,
+    places: Vec<TopicPartition>,
+    group: Option<Arc<ConsumerGroupMetadata>>,
+) -> Result<(), Error> {
+    let settings = Transactions::new(client, id, ABORT, Vec::new(), None).settings;
+    within(BEGIN + REQUEST * 3, move || begin(&settings, &places, group.as_deref()).map(drop))
 }
 
 /// Ends whatever hangs, by a transaction that is aborted.

@@ -20,10 +20,10 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use self::edge::{KafkaEdge, Target};
 use crate::{
-    config::{Config, Stage, StoreKind},
+    config::{Config, Stage, StoreKind, Topics},
     files::watch::Watched,
-    kafka::{self, consumer::GroupConsumer, reader::Reader, transaction::Transactions},
-    loops::{self, Job, rules::Provenance},
+    kafka::{self, consumer::GroupConsumer, hanging::Hanging, reader::Reader, transaction::Transactions},
+    loops::{self, Job, TopicPartition, rules::Provenance},
     rules::{RuleSet, RuleSets},
     store::{clickhouse::ClickHouse, parquet::Folder},
 };
@@ -34,6 +34,12 @@ const ANNOUNCE_TRIES: u32 = 20;
 /// How long stages may take to end. It is safe to leave them as they are: the log knows what they have done, and the
 /// group takes their partitions after the session timeout.
 const END_MAX: Duration = Duration::from_secs(4);
+
+/// How often it is looked whether a transaction hangs.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a thread does until the process ends.
+type Work = Box<dyn FnOnce(&Context) -> Result<(), Error> + Send>;
 
 /// Asks all stages to end. Knows when that was; 0 before.
 #[derive(Debug, Clone, Default)]
@@ -103,12 +109,20 @@ pub fn run(context: &Context, stages: &BTreeSet<Stage>) -> Result<(), Error> {
     }
     let first: Arc<Mutex<Option<Error>>> = Arc::default();
     let mut threads = Vec::new();
-    let watches = stages.contains(&Stage::Fold).then_some(None);
-    for stage in stages.iter().copied().map(Some).chain(watches) {
+    let mut works: Vec<(&'static str, Work)> = Vec::new();
+    for stage in stages.iter().copied() {
+        works.push((stage.as_str(), Box::new(move |context| work(context, stage))));
+    }
+    if stages.contains(&Stage::Fold) {
+        works.push(("rules", Box::new(watch)));
+    }
+    if context.sweep {
+        works.push(("hanging", Box::new(sweep)));
+    }
+    for (name, work) in works {
         let (context, first) = (context.clone(), Arc::clone(&first));
-        let name = stage.map_or("rules", Stage::as_str);
         let spawned = thread::Builder::new().name(name.into()).stack_size(16 << 20).spawn(move || {
-            let outcome = stage.map_or_else(|| watch(&context), |stage| work(&context, stage));
+            let outcome = work(&context);
             if let Err(error) = outcome {
                 tracing::error!(stage = name, %error, "stopped");
                 first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -166,20 +180,59 @@ fn work(context: &Context, stage: Stage) -> Result<(), Error> {
 fn edge<'a>(context: &'a Context, group: &str, writer: &str) -> Result<KafkaEdge<'a>, Error> {
     let config = &context.job.config.kafka;
     let own = &context.job.config.topics;
-    // All that somebody writes to: the first one is no place at which a group stops.
-    let single = [&own.audit, &own.dead_letters, &own.rules].map(|topic| (topic.clone(), 0));
-    let spread = [&own.partials, &own.readings, &own.alerts, &own.state];
-    let spread = spread.into_iter().flat_map(|topic| (0..own.partitions).map(|partition| (topic.clone(), partition)));
-    let places = single.into_iter().chain(spread).filter(|_| context.sweep).collect();
+    let places = if context.sweep { places(own) } else { Vec::new() };
+    let notes = context.sweep.then(|| (own.state.clone(), 0));
     Ok(KafkaEdge {
         context,
         consumer: GroupConsumer::join(&context.client, group, config.session_timeout)?,
-        transactions: Transactions::new(&context.client, writer, config.transaction_timeout, places),
+        transactions: Transactions::new(&context.client, writer, config.transaction_timeout, places, notes),
         reader: Reader::new(&context.client),
         target: Target::None,
         tails: BTreeMap::new(),
         watched: Watched::default(),
     })
+}
+
+/// All that somebody writes to: the first one is no place at which a group stops.
+fn places(own: &Topics) -> Vec<TopicPartition> {
+    let single = [&own.audit, &own.dead_letters, &own.rules].map(|topic| (topic.clone(), 0));
+    let spread = [&own.partials, &own.readings, &own.alerts, &own.state];
+    let spread = spread.into_iter().flat_map(|topic| (0..own.partitions).map(|partition| (topic.clone(), partition)));
+    single.into_iter().chain(spread).collect()
+}
+
+/// Looks for transactions that hang because their writer is gone, and ends them.
+fn sweep(context: &Context) -> Result<(), Error> {
+    let (own, config) = (&context.job.config.topics, &context.job.config.kafka);
+    let group = |stage: Stage| format!("{}.{}", config.group, stage.as_str());
+    let groups = vec![
+        (group(Stage::Fold), loops::fold::topics(&context.set).into_keys().collect()),
+        (group(Stage::Judge), vec![own.partials.clone()]),
+    ];
+    let mut hanging = Hanging::new(&context.client, places(own), groups, config.transaction_timeout)?;
+    let mut next_ms = clock::now();
+    while !context.shutdown.asked() {
+        thread::sleep(Duration::from_millis(50));
+        if clock::now() < next_ms {
+            continue;
+        }
+        next_ms = clock::now() + loops::ms(LOOK_INTERVAL);
+        // Brokers that do not answer are asked again.
+        let Ok(open) = hanging.look(clock::now()) else { continue };
+        if open.is_empty() {
+            continue;
+        }
+        tracing::warn!(
+            ?open,
+            "a transaction hangs whose writer does not come back; beginning once as each known writer to end it"
+        );
+        match hanging.end(&(own.state.clone(), 0)) {
+            Ok(left) if left.is_empty() => {}
+            Ok(left) => tracing::warn!(?left, "these writers could not be asked; trying again"),
+            Err(error) => tracing::warn!(%error, "the writers could not be read; trying again"),
+        }
+    }
+    Ok(())
 }
 
 /// The edge of whoever brings rules into the log. One name for all instances: of those who would write at the same time,
