@@ -134,6 +134,7 @@ pub fn run(
             incarnation: String::new(),
             partitions: counts.get(table).copied().unwrap_or(1),
             begun: None,
+            life: 0,
         };
         play.folder.begin(&cursor.source, origin, 0)?;
     }
@@ -271,6 +272,7 @@ impl Play {
                     end_at_ms: Some(at),
                     lost: false,
                     begun: None,
+                    life: 0,
                 };
                 self.judge(&[Folded { section, states: Vec::new() }], emit)?;
             }

@@ -71,6 +71,15 @@ pub struct Section {
     /// Where reading of the partition began: whoever has heard nothing of it yet has missed what lies between.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub begun: Option<i64>,
+    /// How many lives of the topic were read before this one: what was left of them is lost. Each section says so, since the
+    /// first of them may vanish.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub life: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Section {
@@ -379,6 +388,7 @@ mod tests {
             end_at_ms: None,
             lost: false,
             begun: None,
+            life: 0,
         };
         Record::Sections(Sections {
             partition: 1,

@@ -66,7 +66,7 @@ fn a_hostile_number_of_keys_costs_only_the_rule_that_groups_by_them() {
     sets.add(&set);
     let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
     let source = Source { table: "requests".into(), partition: 0 };
-    let origin = Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1, begun: None };
+    let origin = Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1, begun: None, life: 0 };
     let mut fold = Fold::new(&[(Arc::clone(&set), 1)], limits, 1, 0, 4 << 20).expect("a fold");
     fold.begin(&source, origin, 0).expect("begun");
     let mut judge = Judge::new(StateOptions { snapshot_interval_ms: i64::MAX / 4, part_bytes_max: 4 << 20 }, sets);

@@ -166,6 +166,7 @@ fn section(range: Range) -> Section {
         end_at_ms: None,
         lost: false,
         begun: None,
+        life: 0,
     }
 }
 
@@ -412,6 +413,7 @@ prop_compose! {
             end_at_ms,
             lost,
             begun: None,
+            life: 0,
         };
         let sections: Vec<Section> = (0..i64::from(number)).zip(times).map(section).collect();
         let columns: [(&str, ArrayRef, bool); 5] = [

@@ -120,7 +120,7 @@ fn requests() -> Vec<String> {
 fn log(sets: &[RuleSet]) -> Vec<Vec<u8>> {
     let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
     let source = Source { table: "requests".into(), partition: 0 };
-    let origin = Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1, begun: None };
+    let origin = Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1, begun: None, life: 0 };
     let lines = requests();
     let part = lines.len().div_ceil(sets.len());
     let mut records = Vec::new();

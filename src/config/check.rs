@@ -186,8 +186,8 @@ impl Raw {
             rules: self.topic("topics.rules", &prefix, taken),
             audit: self.topic("topics.audit", &prefix, taken),
             partitions: self.number("topics.partitions", 1..=1024),
-            max_record_bytes: self.number("topics.max_record_bytes", 1_048_576..=67_108_864),
             replication: self.number("topics.replication", 1..=32),
+            max_record_bytes: self.number("topics.max_record_bytes", 1_048_576..=67_108_864),
             retention: self.duration("topics.retention", MINUTE..=10 * YEAR),
             prefix,
         }

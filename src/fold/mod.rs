@@ -71,6 +71,8 @@ pub struct Origin {
     pub partitions: i32,
     /// Where reading it began, where that is known.
     pub begun: Option<i64>,
+    /// How many lives of it were read before, with the word that what was left of them is lost.
+    pub life: u32,
 }
 
 struct Intake {
@@ -345,6 +347,7 @@ impl Partition {
             end_at_ms: None,
             lost: false,
             begun: self.origin.begun,
+            life: self.origin.life,
         };
         self.open.range = Range { start: end, end };
         Ok(Folded { section, states })

@@ -154,6 +154,7 @@ impl Stage {
             end_at_ms: None,
             lost: true,
             begun: origin.begun,
+            life: origin.life,
         };
         self.ready.push(Folded { section, states: Vec::new() });
     }

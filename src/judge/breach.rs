@@ -115,6 +115,7 @@ impl<'a> Told<'a> {
             offending: found.offending,
             contributors: found.contributors,
             trace_ids: found.trace_ids,
+            delay_ms: None,
         })))
     }
 }
@@ -127,9 +128,17 @@ pub(super) fn fenced(rule: &Rule, partition: i32, end: Millis, reason: &str, hap
     } else {
         format!("{} has changed and is evaluated again", rule.header.name)
     };
-    let text = Technical { name: "tierwatch_rule_fenced", title: "A rule failed and is fenced off", summary, reason };
+    let text = Technical {
+        name: "tierwatch_rule_fenced",
+        title: "A rule failed and is fenced off",
+        summary,
+        reason,
+        owner: &rule.header.owner,
+        runbook_url: &rule.header.annotations.runbook_url,
+    };
     // The version, not the window, tells one failure from the next: a replay may find it at another window.
-    technical(rule, partition, (end, end), happened, &rule.version, text)
+    let (series, times) = (of_rule(rule, partition), (end, end - rule.slide_ms, end));
+    technical(series, &rule.version, times, happened, &rule.version, text)
 }
 
 /// The built-in technical breach about a rule that has more series in one partition than it may, since a window end.
@@ -143,30 +152,44 @@ pub(super) fn overflowing(rule: &Rule, partition: i32, (since, end): (Millis, Mi
     } else {
         format!("{name} has no more than {most} series in partition {partition} again")
     };
-    let title = "A rule has too many series";
-    let text = Technical { name: "tierwatch_series_overflow", title, summary, reason: "max_series" };
-    technical(rule, partition, (since, end), happened, &since.to_string(), text)
+    let text = Technical {
+        name: "tierwatch_series_overflow",
+        title: "A rule has too many series",
+        summary,
+        reason: "max_series",
+        owner: &rule.header.owner,
+        runbook_url: &rule.header.annotations.runbook_url,
+    };
+    let (series, times) = (of_rule(rule, partition), (since, end - rule.slide_ms, end));
+    technical(series, &rule.version, times, happened, &since.to_string(), text)
 }
 
 /// What a technical breach says.
-struct Technical<'a> {
-    name: &'static str,
-    title: &'static str,
-    summary: String,
-    reason: &'a str,
+pub(super) struct Technical<'a> {
+    /// The name of the built-in rule.
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+    pub(super) summary: String,
+    pub(super) reason: &'a str,
+    pub(super) owner: &'a str,
+    pub(super) runbook_url: &'a str,
 }
 
-fn technical(
-    rule: &Rule,
-    partition: i32,
-    (since, end): (Millis, Millis),
+fn of_rule(rule: &Rule, partition: i32) -> BTreeMap<String, Value> {
+    BTreeMap::from([("rule".to_owned(), json!(rule.header.name)), ("partition".to_owned(), json!(partition))])
+}
+
+/// An event of a built-in rule, which opens and resolves; `which` tells one breach of a series from the next. Times: since
+/// when, and the window.
+pub(super) fn technical(
+    series: BTreeMap<String, Value>,
+    version: &str,
+    (since, start, end): (Millis, Millis, Millis),
     happened: Happened,
     which: &str,
     text: Technical<'_>,
 ) -> Output {
-    let Technical { name, title, summary, reason } = text;
-    let series =
-        BTreeMap::from([("rule".to_owned(), json!(rule.header.name)), ("partition".to_owned(), json!(partition))]);
+    let Technical { name, title, summary, reason, owner, runbook_url } = text;
     let episode = hash(&format!("{name}\u{1f}{}\u{1f}{}", canonical(series.clone()), which));
     let open = happened == Happened::Opened;
     let ordinal = if open { 1 } else { 2 };
@@ -177,11 +200,11 @@ fn technical(
         episode,
         ordinal,
         rule: name.into(),
-        rule_version: rule.version.clone(),
+        rule_version: version.to_owned(),
         title: title.into(),
         tier: "data".into(),
         kind: "technical".into(),
-        owner: rule.header.owner.clone(),
+        owner: owner.to_owned(),
         series,
         level: levels.0,
         previous_level: levels.1,
@@ -189,18 +212,19 @@ fn technical(
         unit: String::new(),
         limit: String::new(),
         samples: None,
-        window_start: rfc3339(end - rule.slide_ms),
+        window_start: rfc3339(start),
         window_end: rfc3339(end),
         since: rfc3339(since),
         opened_at: rfc3339(since),
         reason: reason.into(),
         summary,
         description: String::new(),
-        runbook_url: rule.header.annotations.runbook_url.clone(),
+        runbook_url: runbook_url.to_owned(),
         labels: BTreeMap::new(),
         measures: BTreeMap::new(),
         offending: None,
         contributors: Vec::new(),
         trace_ids: Vec::new(),
+        delay_ms: None,
     }))
 }

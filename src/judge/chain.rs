@@ -18,11 +18,17 @@ use crate::{
 pub struct Chain {
     tables: BTreeMap<String, BTreeMap<i32, Source>>,
     counts: BTreeMap<String, i32>,
+    /// When each table was heard of first, by the log's time.
+    #[serde(default)]
+    heard_ms: BTreeMap<String, Millis>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Source {
     incarnation: String,
+    /// How many lives of the topic were counted before.
+    #[serde(default)]
+    life: u32,
     ranges: RangeSet,
     /// The greatest event time of the prefix, less the out-of-orderness, no later than the append time.
     watermark: Option<Millis>,
@@ -38,6 +44,9 @@ struct Source {
     behind: Vec<Behind>,
     /// One past the last position of which that was taken.
     done: Option<i64>,
+    /// When its time moved last, by the log's time.
+    #[serde(default)]
+    moved_ms: Option<Millis>,
     /// One past the last position that anybody spoke of, counted or not.
     #[serde(default)]
     said_until: i64,
@@ -52,6 +61,8 @@ pub struct Need {
     pub partition: i32,
     /// Which life of the topic.
     pub incarnation: String,
+    /// How many were before it.
+    pub life: u32,
     /// The positions.
     pub range: Range,
 }
@@ -73,6 +84,19 @@ impl Source {
         !self.incarnation.is_empty() && !section.incarnation.is_empty() && self.incarnation != section.incarnation
     }
 
+    /// True where a section speaks of a later life of the topic, with the word that what is left of this one is lost.
+    fn is_followed_by(&self, section: &Section) -> bool {
+        self.is_other(section) && section.life > self.life
+    }
+
+    /// Where a later life begins, time goes on, and positions begin anew.
+    fn follow(&mut self, section: &Section) {
+        if self.is_followed_by(section) {
+            let Self { watermark, idle, moved_ms, .. } = *self;
+            *self = Self { watermark, idle, moved_ms, life: section.life, ..Self::default() };
+        }
+    }
+
     /// The next section whose word may be taken.
     fn next_behind(&mut self) -> Option<Behind> {
         let done = self.done?;
@@ -83,6 +107,7 @@ impl Source {
     /// Takes what a section says, when everything before it was said.
     fn take(&mut self, section: &Behind, out_of_orderness_ms: i64, idle_after_ms: Option<i64>) {
         let done = self.done.unwrap_or(section.range.end).max(section.range.end);
+        let before = self.watermark.max(self.idle);
         self.done = Some(done);
         self.take_folds(section, out_of_orderness_ms);
         // No event moves time further than the log itself has come.
@@ -99,6 +124,9 @@ impl Source {
             {
                 self.idle = self.idle.max(Some(at.saturating_sub(after)));
             }
+        }
+        if self.watermark.max(self.idle) > before {
+            self.moved_ms = self.moved_ms.max(Some(section.append_ms));
         }
     }
 
@@ -117,7 +145,8 @@ impl Source {
             !aggregates.is_empty()
         });
         self.pending.retain(|(fold, aggregate)| listed(fold, aggregate));
-        let from_the_beginning = section.range.start == 0 && !section.lost;
+        // What a life before had is not all there.
+        let from_the_beginning = section.range.start == 0 && !section.lost && self.life == 0;
         for (fold, aggregates) in &section.computed {
             let known = self.whole_since.entry(fold.clone()).or_default();
             for aggregate in aggregates.iter().map(String::as_str).chain([""]) {
@@ -147,9 +176,8 @@ impl Chain {
         let source = self.tables.get(&section.table).and_then(|partitions| partitions.get(&section.partition));
         match source {
             None => Link::Joins { hole: false },
-            // A topic made anew counts from zero again: its ranges say nothing about the old ones. It begins with the
-            // word that what is left of the old one is lost.
-            Some(source) if source.is_other(section) && section.lost => Link::Joins { hole: false },
+            // A topic made anew counts from zero again: its ranges say nothing about the old ones.
+            Some(source) if source.is_followed_by(section) => Link::Joins { hole: false },
             Some(source) if source.is_other(section) => Link::Overlaps,
             Some(source) => source.ranges.link(section.range),
         }
@@ -160,6 +188,7 @@ impl Chain {
         let count = self.counts.entry(section.table.clone()).or_default();
         *count = section.partitions.max(*count);
         let source = self.tables.entry(section.table.clone()).or_default().entry(section.partition).or_default();
+        source.follow(section);
         if source.is_other(section) {
             return;
         }
@@ -172,6 +201,12 @@ impl Chain {
         source.said_until = source.said_until.max(section.range.end);
     }
 
+    /// True where a section speaks of a later life of its topic than the one counted.
+    pub fn is_new_life(&self, section: &Section) -> bool {
+        let source = self.tables.get(&section.table).and_then(|partitions| partitions.get(&section.partition));
+        source.is_some_and(|source| source.is_followed_by(section))
+    }
+
     /// What is missing.
     pub fn needs(&self) -> Vec<Need> {
         let mut needs = Vec::new();
@@ -181,6 +216,7 @@ impl Chain {
                     table: table.clone(),
                     partition: *partition,
                     incarnation: source.incarnation.clone(),
+                    life: source.life,
                     range,
                 }));
             }
@@ -207,11 +243,9 @@ impl Chain {
         // A topic only ever gains partitions; an owner that does not know of the new ones yet takes none away.
         let count = self.counts.entry(section.table.clone()).or_default();
         *count = section.partitions.max(*count);
+        self.heard_ms.entry(section.table.clone()).or_insert(append_ms);
         let source = self.tables.entry(section.table.clone()).or_default().entry(section.partition).or_default();
-        if source.is_other(section) {
-            // Another life: time goes on, positions begin anew.
-            *source = Source { watermark: source.watermark, idle: source.idle, ..Source::default() };
-        }
+        source.follow(section);
         if !section.incarnation.is_empty() {
             source.incarnation.clone_from(&section.incarnation);
         }
@@ -250,6 +284,19 @@ impl Chain {
             }
         }
         least
+    }
+
+    /// How many partitions a table has, as far as is known.
+    pub fn count(&self, table: &str) -> i32 {
+        self.counts.get(table).copied().unwrap_or(0)
+    }
+
+    /// The event time of a source partition, as far as it has any, and when that moved last by the log's time.
+    pub fn standing(&self, table: &str, partition: i32) -> Option<(Option<Millis>, Millis)> {
+        let heard = *self.heard_ms.get(table)?;
+        let source = self.tables.get(table).and_then(|partitions| partitions.get(&partition));
+        let time = source.and_then(|source| source.watermark.max(source.idle));
+        Some((time, source.and_then(|source| source.moved_ms).unwrap_or(heard)))
     }
 
     /// Since when a fold has every event of a table in the given aggregates; `None` while that is not known.
@@ -301,6 +348,7 @@ mod tests {
             end_at_ms,
             lost: false,
             begun: None,
+            life: 0,
         }
     }
 
@@ -376,13 +424,17 @@ mod tests {
         accept(&mut chain, &section(0, 0, 5, Some(100), None), 1000);
         let again = Section { incarnation: "b".into(), ..section(0, 5, 9, Some(200), None) };
         assert_eq!(chain.link(&again), Link::Overlaps);
-        // Until somebody says that the rest of the old one is lost.
-        let anew = Section { incarnation: "b".into(), lost: true, ..section(0, 0, 0, None, None) };
-        assert_eq!(chain.link(&anew), Link::Joins { hole: false });
-        accept(&mut chain, &anew, 1000);
-        let first = Section { incarnation: "b".into(), ..section(0, 0, 4, Some(200), None) };
+        // Until somebody says that the rest of the old one is lost, which every section of the new one does.
+        let first = Section { incarnation: "b".into(), life: 1, begun: Some(0), ..section(0, 2, 4, Some(200), None) };
+        assert!(chain.is_new_life(&first));
         assert_eq!(chain.link(&first), Link::Joins { hole: false });
+        chain.heard(&first);
         accept(&mut chain, &first, 1000);
+        let missing = chain.needs();
+        assert_eq!((missing[0].range, missing[0].life), (Range { start: 0, end: 2 }, 1), "the first of it vanished");
+        accept(&mut chain, &Section { incarnation: "b".into(), life: 1, ..section(0, 0, 2, Some(150), None) }, 1000);
         assert_eq!(chain.link(&section(0, 5, 9, Some(200), None)), Link::Overlaps, "of the old one");
+        accept(&mut chain, &section(1, 0, 9, Some(300), None), 1000);
+        assert_eq!(chain.whole_since("t", "f", &[]), Some(155), "what the old one had is not all there");
     }
 }

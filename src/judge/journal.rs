@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{memory::Remembered, output::BreachEvent, series::SeriesState};
+use super::{memory::Remembered, output::BreachEvent, series::SeriesState, sources::Sources};
 use crate::{
     panes::{Millis, is_time},
     partial::{FormatError, envelope, open},
@@ -68,6 +68,9 @@ pub struct EntryHeader {
     /// Rules that have more series than they may, and since when.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overflowing: BTreeMap<String, Millis>,
+    /// What was told of source partitions and is not over.
+    #[serde(default, skip_serializing_if = "Sources::is_empty")]
+    pub sources: Sources,
     /// Since when rules have had whole windows, for those who read their readings.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub whole_from: BTreeMap<String, Millis>,

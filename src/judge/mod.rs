@@ -19,6 +19,7 @@ mod restore;
 mod rows;
 pub mod series;
 pub mod snapshot;
+pub mod sources;
 pub mod stage;
 mod switch;
 mod windows;
@@ -43,12 +44,13 @@ use self::{
     output::{Notice, Output},
     panes::PaneStore,
     series::{Happened, SeriesState},
+    sources::{Sources, Standing},
     switch::Older,
     windows::Window,
 };
 use crate::{
     fold::accumulate::{Accumulation, FoldPlan, conform},
-    panes::{Millis, first_end_after, last_end_until, pane_start},
+    panes::{Millis, first_end_after, is_time, last_end_until, pane_start},
     partial::{Partials, Record, RuleSetRecord, Section, Sections},
     planted::{self, Bug},
     position::Link,
@@ -86,6 +88,8 @@ pub struct Judge {
     first_rules: u64,
     /// The first window end of the readings that each fold over readings was given.
     fed_from: BTreeMap<String, Millis>,
+    /// What was told of source partitions and is not over.
+    sources: Sources,
 }
 
 /// The rule set in force.
@@ -177,6 +181,7 @@ impl Judge {
             missed_rules: 0,
             first_rules: 0,
             fed_from: BTreeMap::new(),
+            sources: Sources::default(),
         }
     }
 
@@ -220,6 +225,7 @@ impl Judge {
             if planted::is(Bug::DropEmptyRanges) && section.range.is_empty() {
                 continue;
             }
+            let new_life = self.chain.is_new_life(section);
             self.chain.heard(section);
             let link = self.chain.link(section);
             let overlap = link == Link::Overlaps && planted::is(Bug::AcceptAnOverlap);
@@ -233,8 +239,11 @@ impl Judge {
                 Link::Known => out.push(Output::Notice(Notice::Known { section: describe(section) })),
                 Link::Overlaps => out.push(Output::Notice(Notice::Refused { section: describe(section) })),
                 Link::Joins { hole } => {
-                    if section.lost {
+                    if section.lost || new_life {
                         out.push(Output::Notice(Notice::Lost { section: describe(section) }));
+                        if mode == Mode::Live && is_time(append_ms) {
+                            self.tell_lost(section, append_ms, out);
+                        }
                     }
                     if hole && !section.range.is_empty() {
                         out.push(Output::Notice(Notice::Hole { section: describe(section) }));
@@ -255,7 +264,39 @@ impl Judge {
                 }
             }
         }
+        if mode == Mode::Live && is_time(append_ms) {
+            self.look_at_sources(append_ms, out);
+        }
         Ok(())
+    }
+
+    fn tell_lost(&mut self, section: &Section, append_ms: Millis, out: &mut Vec<Output>) {
+        let Some(active) = &self.rules else { return };
+        let rules = active.set.rules.iter().filter(|rule| rule.tables.contains(&section.table));
+        let reach = rules.flat_map(|rule| rule.all_folds().map(|fold| reach_ms(rule, fold))).max().unwrap_or(0);
+        let time = self.chain.standing(&section.table, section.partition).and_then(|(time, _)| time);
+        let until_ms = time.unwrap_or(append_ms).saturating_add(reach);
+        let home = (self.partition, active.record.partitions);
+        self.sources.lost((&section.topic, section.partition), section.range.end, until_ms, append_ms, home, out);
+    }
+
+    fn look_at_sources(&mut self, append_ms: Millis, out: &mut Vec<Output>) {
+        let Some(active) = &self.rules else { return };
+        let mut standing = Vec::new();
+        for table in active.set.tables() {
+            let Some(known) = active.set.catalog.tables.get(&table) else { continue };
+            for partition in 0..self.chain.count(&table) {
+                let Some((time, moved_ms)) = self.chain.standing(&table, partition) else { continue };
+                let idle_after_ms = active.set.settings.idle_after_ms;
+                standing.push(Standing { topic: &known.topic, partition, time, moved_ms, idle_after_ms });
+            }
+        }
+        self.sources.look(&standing, append_ms, (self.partition, active.record.partitions), out);
+    }
+
+    /// What was told of source partitions and is not over.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// True where sections came that were folded by rules which are not in this log.

@@ -187,6 +187,10 @@ pub struct BreachEvent {
     /// Traces of some of these events.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub trace_ids: Vec<String>,
+    /// How long after the end of the window it was judged, in milliseconds, by the time of the log; `None` where there is no
+    /// log.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub delay_ms: Option<i64>,
 }
 
 /// Something about the pipeline itself that people should see.

@@ -11,6 +11,7 @@ use super::{
     memory::{self, Remembered},
     rows,
     series::SeriesState,
+    sources::Sources,
 };
 use crate::{panes::Millis, rules::series::canonical};
 
@@ -83,6 +84,11 @@ impl Judge {
         for (rule, reason) in fenced {
             self.states.entry(rule.clone()).or_default().fenced = Some(reason.clone());
         }
+    }
+
+    /// Takes what was told of source partitions as it was recorded.
+    pub fn restore_sources(&mut self, sources: &Sources) {
+        self.sources.clone_from(sources);
     }
 
     /// Takes which rules have more series than they may as it was recorded.

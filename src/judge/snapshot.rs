@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Active, Compiled, Judge, RuleState, chain::Chain, corrections::Corrections, history::SeriesHistory,
-    series::SeriesState, switch::Older,
+    series::SeriesState, sources::Sources, switch::Older,
 };
 use crate::{
     fold::accumulate::conform,
@@ -34,6 +34,8 @@ struct Header {
     panes: Vec<PaneHeader>,
     /// For each fold, since when its panes are kept.
     kept_since: BTreeMap<String, Millis>,
+    #[serde(default, skip_serializing_if = "Sources::is_empty")]
+    sources: Sources,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,6 +114,7 @@ impl Judge {
             states: states.collect(),
             panes,
             kept_since: self.panes.iter().map(|(fold, store)| (fold.clone(), store.kept_since())).collect(),
+            sources: self.sources.clone(),
         };
         Ok(envelope(&header, &blobs))
     }
@@ -129,6 +132,7 @@ impl Judge {
         judge.chain = header.chain;
         judge.rules = rules;
         judge.first_rules = header.first_rules;
+        judge.sources = header.sources;
         for (record, names) in header.older {
             let set = compiled.get(&record).map_err(SnapshotError::Rules)?;
             for rule in names.iter().filter_map(|name| set.set.rule(name)) {

@@ -13,10 +13,11 @@ use super::{
     snapshot::SnapshotError,
 };
 use crate::{
-    panes::Millis,
+    panes::{Millis, is_time},
     partial::{FormatError, Record, envelope, ipc, open, read_ipc},
     planted::{self, Bug},
     rules::{RuleSet, RuleSets, hash, hash_bytes},
+    time,
 };
 
 /// How many readings go into one record.
@@ -345,6 +346,14 @@ impl Stage {
             Err(error) => out.push(Output::Notice(Notice::Garbled { offset, error: error.to_string() })),
         }
         if mode == Mode::Live {
+            for output in &mut out {
+                if let Output::Breach(event) = output
+                    && is_time(append_ms)
+                {
+                    let end = time::parse_rfc3339(&event.window_end);
+                    event.delay_ms = end.map(|end| append_ms - end);
+                }
+            }
             assigned.pending.append(&mut out);
         }
         assigned.position = offset + 1;
@@ -439,6 +448,7 @@ impl Assigned {
         if !entries.is_empty() {
             self.judge.restore_next_ends(&self.last.next_ends);
             self.judge.restore_overflowing(&self.last.overflowing);
+            self.judge.restore_sources(&self.last.sources);
             self.judge.restore_whole_from(&self.last.whole_from);
             for block in entries.iter().flat_map(|entry| &entry.blocks) {
                 let (_, rows) = open::<ReadingsHeader>(block)?;
@@ -519,6 +529,7 @@ impl Assigned {
             unchecked: self.last.unchecked,
             fenced: self.judge.fenced(),
             overflowing: self.judge.overflowing(),
+            sources: self.judge.sources().clone(),
             whole_from: self.judge.whole_from(),
             next_ends: self.judge.next_ends(),
             fed_from: self.judge.fed_from().clone(),

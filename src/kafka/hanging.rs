@@ -14,7 +14,6 @@ use std::{
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
-    error::{KafkaError, RDKafkaErrorCode},
 };
 
 use super::{
@@ -41,8 +40,8 @@ pub(super) fn key(id: &str) -> String {
 pub enum Open {
     /// A partition, whose readers of committed records wait.
     Partition(TopicPartition),
-    /// The position of a group in a partition.
-    Position(String, TopicPartition),
+    /// Positions of a group.
+    Positions(String),
 }
 
 /// Looks for what hangs.
@@ -97,8 +96,8 @@ impl Hanging {
             }
         }
         for (group, client, topics) in &self.groups {
-            if let Some(place) = untold(client, topics)? {
-                open.insert(Open::Position(group.clone(), place), 0);
+            if untold(client, topics)? {
+                open.insert(Open::Positions(group.clone()), 0);
             }
         }
         let before = std::mem::take(&mut self.since);
@@ -137,8 +136,9 @@ impl Hanging {
     }
 }
 
-/// A partition of which a group does not tell its position: it does not while a transaction is open that brings another.
-fn untold(client: &BaseConsumer, topics: &[String]) -> Result<Option<TopicPartition>, Error> {
+/// True where a group does not tell its position in some partition: it does not while a transaction is open that brings
+/// another, or while its coordinator takes it to be open.
+fn untold(client: &BaseConsumer, topics: &[String]) -> Result<bool, Error> {
     let mut places = Vec::new();
     for topic in topics {
         let metadata = client.fetch_metadata(Some(topic), REQUEST)?;
@@ -148,14 +148,14 @@ fn untold(client: &BaseConsumer, topics: &[String]) -> Result<Option<TopicPartit
     }
     // Where many write, one of many is always open for a moment: then each is asked for by itself.
     if places.is_empty() || is_told(client, &places)? {
-        return Ok(None);
+        return Ok(false);
     }
-    for place in places {
-        if !is_told(client, std::slice::from_ref(&place))? {
-            return Ok(Some(place));
+    for place in &places {
+        if !is_told(client, std::slice::from_ref(place))? {
+            return Ok(true);
         }
     }
-    Ok(None)
+    Ok(false)
 }
 
 fn is_told(client: &BaseConsumer, places: &[TopicPartition]) -> Result<bool, Error> {
@@ -163,9 +163,10 @@ fn is_told(client: &BaseConsumer, places: &[TopicPartition]) -> Result<bool, Err
     for (topic, partition) in places {
         list.add_partition_offset(topic, *partition, Offset::Invalid)?;
     }
-    match client.committed_offsets(list, POSITIONS) {
-        Ok(_) => Ok(true),
-        Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut)) => Ok(false),
-        Err(error) => Err(error.into()),
+    // The brokers have just answered for the partitions: it is the group that does not.
+    let outcome = client.committed_offsets(list, POSITIONS);
+    if let Err(error) = &outcome {
+        tracing::debug!(%error, "a group does not tell its positions");
     }
+    Ok(outcome.is_ok())
 }

@@ -205,6 +205,9 @@ struct Known {
     /// Where reading began.
     #[serde(default)]
     from: i64,
+    /// How many lives of the topic were read before.
+    #[serde(default)]
+    life: u32,
 }
 
 /// What the keys of notes of source partitions begin with.
@@ -225,7 +228,7 @@ async fn known(job: &Job, edge: &mut impl Edge) -> Result<BTreeMap<TopicPartitio
             && let Ok(partition) = partition.parse()
         {
             let note = message.payload.and_then(|note| serde_json::from_slice(note).ok());
-            known.insert((topic.to_owned(), partition), note.unwrap_or(Known { id: String::new(), from: 0 }));
+            known.insert((topic.to_owned(), partition), note.unwrap_or(Known { id: String::new(), from: 0, life: 0 }));
         }
     })
     .await?;
@@ -278,7 +281,7 @@ impl<'a> Fold<'a> {
 
     async fn origin(&self, edge: &mut impl Edge, topic: &str) -> Result<Origin, Error> {
         let Described { id, partitions } = edge.describe(topic).await?;
-        Ok(Origin { topic: topic.to_owned(), incarnation: id, partitions, begun: None })
+        Ok(Origin { topic: topic.to_owned(), incarnation: id, partitions, begun: None, life: 0 })
     }
 
     /// Begins a partition where the group stopped, or where a first start begins.
@@ -333,6 +336,8 @@ impl<'a> Fold<'a> {
             Err(Error::Recreated { low, .. }) if self.job.accept_lost => (low, Some((low, low))),
             Err(error) => return Err(error),
         };
+        let before = self.known.get(partition).or(self.begun.get(partition));
+        origin.life = before.map_or(0, |known| known.life + u32::from(known.is_other(&origin)));
         let known = self.known.get(partition).filter(|known| !known.is_other(&origin));
         // Where reading began: sections say so, since the first of them may vanish.
         let from = match (known, lost) {
@@ -342,7 +347,7 @@ impl<'a> Fold<'a> {
         };
         origin.begun = Some(from);
         if known.is_none_or(|known| known.id != origin.incarnation) {
-            self.new.insert(partition.clone(), Known { id: origin.incarnation.clone(), from });
+            self.new.insert(partition.clone(), Known { id: origin.incarnation.clone(), from, life: origin.life });
         }
         stage.begin(&source, origin.clone(), position)?;
         if let Some((start, end)) = lost {
@@ -357,7 +362,7 @@ impl<'a> Fold<'a> {
         } else {
             tracing::info!(topic = partition.0, partition = partition.1, position, "folding");
         }
-        self.begun.insert(partition.clone(), Known { id: origin.incarnation, from: position });
+        self.begun.insert(partition.clone(), Known { id: origin.incarnation, from: position, life: origin.life });
         Ok(position)
     }
 
@@ -434,6 +439,9 @@ impl<'a> Fold<'a> {
         if let Err(error) = edge.write(records, &transaction.offsets).await {
             tracing::warn!(%error, "a FOLD transaction failed; reading again from the last one that did not");
             edge.ready().await?;
+            // Nobody knows whether the notes were written.
+            self.new.clear();
+            self.known = known(self.job, edge).await?;
             for partition in edge.reading() {
                 self.begin(stage, edge, &partition).await?;
             }

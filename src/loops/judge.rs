@@ -132,7 +132,8 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
     let other = !id.is_empty() && !need.incarnation.is_empty() && id != need.incarnation;
     let gone = if other { need.range.end } else { low.clamp(need.range.start, need.range.end) };
     let source = Source { table: need.table.clone(), partition: need.partition };
-    let origin = Origin { topic: table.topic.clone(), incarnation: need.incarnation.clone(), partitions, begun: None };
+    let (topic, incarnation, life) = (table.topic.clone(), need.incarnation.clone(), need.life);
+    let origin = Origin { topic, incarnation, partitions, begun: None, life };
     let mut fold =
         fold::stage::Stage::new(&sets, super::fold::limits(job), topics.partitions, 0, topics.part_bytes_max())?;
     fold.begin(&source, origin.clone(), gone)?;

@@ -217,8 +217,13 @@ fn sweep(context: &Context) -> Result<(), Error> {
             continue;
         }
         next_ms = clock::now() + loops::ms(LOOK_INTERVAL);
-        // Brokers that do not answer are asked again.
-        let Ok(open) = hanging.look(clock::now()) else { continue };
+        let open = match hanging.look(clock::now()) {
+            Ok(open) => open,
+            Err(error) => {
+                tracing::debug!(%error, "brokers do not answer; looking again for what hangs");
+                continue;
+            }
+        };
         if open.is_empty() {
             continue;
         }

@@ -358,8 +358,12 @@ fn world() -> &'static World {
 fn sections(set: &Arc<RuleSet>) -> Vec<Vec<u8>> {
     let source = Source { table: "requests".into(), partition: 0 };
     let mut fold = Fold::new(&[(Arc::clone(set), 1)], ANY, 1, 100, 4 << 20).expect("a fold");
-    fold.begin(&source, Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1, begun: None }, 0)
-        .expect("begun");
+    fold.begin(
+        &source,
+        Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1, begun: None, life: 0 },
+        0,
+    )
+    .expect("begun");
     let mut records = Vec::new();
     let lines = requests(60);
     for (at, lines) in (0..).zip(lines.chunks(10)) {

@@ -13,11 +13,13 @@ use tierwatch::{
 
 use crate::end_to_end::{Line, line};
 
+/// Rule, series and window end.
+type ReadingKey = (String, String, i64);
+
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    /// Version and line of each reading, and whether it is of a whole window; without them where it was retracted. By rule,
-    /// series and window end.
-    readings: BTreeMap<(String, String, i64), (u64, Option<(Line, bool)>)>,
+    /// Version and line of each reading, and whether it is of a whole window; without them where it was retracted.
+    readings: BTreeMap<ReadingKey, (u64, Option<(Line, bool)>)>,
     /// Breach events by id.
     breaches: BTreeMap<String, u64>,
     /// Version and watermark by rule and partition.
