@@ -36,7 +36,7 @@ fn said(transaction: &Transaction) -> Vec<String> {
 
 /// Plays a log from where the state says; answers with what is said and with the state records at the cut.
 fn play(log: &[Vec<u8>], recorded: Recorded, sets: RuleSets) -> (Vec<String>, Vec<(String, Vec<u8>)>) {
-    let mut stage = Stage::new(StateOptions { snapshot_interval_ms: 3_000, part_bytes_max: 4_096 }, sets);
+    let mut stage = Stage::new(StateOptions { snapshot_interval_ms: 3_000, part_bytes_max: 1 << 20 }, sets);
     let (position, _) = stage.begin(0, recorded, 0, "one", 0).expect("the state is read");
     let (mut lines, mut state) = (Vec::new(), Vec::new());
     for (at, record) in log.iter().enumerate().skip(usize::try_from(position).expect("a position")) {
@@ -110,7 +110,7 @@ fn what_earlier_versions_wrote_is_read_and_gone_on_from() {
 fn a_later_format_stops_with_a_message_and_loses_nothing() {
     let mut log: Vec<Vec<u8>> = targets::log().into_iter().cloned().collect();
     log[CUT][3] = VERSION + 1;
-    let mut stage = Stage::new(StateOptions { snapshot_interval_ms: 3_000, part_bytes_max: 4_096 }, targets::sets());
+    let mut stage = Stage::new(StateOptions { snapshot_interval_ms: 3_000, part_bytes_max: 1 << 20 }, targets::sets());
     stage.begin(0, Recorded::default(), 0, "one", 0).expect("begun");
     for (at, record) in (0..).zip(&log) {
         let outcome = stage.record(0, at, APPEND_MS, record);
@@ -131,7 +131,7 @@ fn a_later_format_stops_with_a_message_and_loses_nothing() {
 #[test]
 fn garbled_records_are_passed_over() {
     let log = targets::log();
-    let mut stage = Stage::new(StateOptions { snapshot_interval_ms: 3_000, part_bytes_max: 4_096 }, targets::sets());
+    let mut stage = Stage::new(StateOptions { snapshot_interval_ms: 3_000, part_bytes_max: 1 << 20 }, targets::sets());
     stage.begin(0, Recorded::default(), 0, "one", 0).expect("begun");
     stage.record(0, 0, APPEND_MS, log[0]).expect("the rules");
     for (at, bytes) in [(1, b"hello".as_slice()), (2, b""), (3, &log[1][..log[1].len() / 2])] {
