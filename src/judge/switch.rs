@@ -64,15 +64,14 @@ impl Judge {
         };
         for rule in &before.set.rules {
             let name = &rule.header.name;
-            let judging = self.older.remove(name);
-            let judging = judging.unwrap_or_else(|| Older {
-                record: Arc::clone(&before.record),
-                set: Arc::clone(&before.set),
-                rule: Arc::clone(rule),
-            });
+            let latest =
+                Older { record: Arc::clone(&before.record), set: Arc::clone(&before.set), rule: Arc::clone(rule) };
+            let judging = self.older.remove(name).unwrap_or_else(|| latest.clone());
             match active.set.rule(name) {
                 None => self.remove(&judging.rule, mode, out),
-                Some(new) if new.version == judging.rule.version => {}
+                Some(new) if new.version == judging.rule.version && new.version == rule.version => {}
+                // Back to the version that judges: where it has not been folded meanwhile, the one between has.
+                Some(new) if new.version == judging.rule.version => _ = self.older.insert(name.clone(), latest),
                 Some(_) => _ = self.older.insert(name.clone(), judging),
             }
         }

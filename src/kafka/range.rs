@@ -122,6 +122,11 @@ impl Range {
         (&self.topic, self.partition)
     }
 
+    /// The position of the next record, or before it.
+    pub fn next_position(&self) -> i64 {
+        self.next
+    }
+
     /// How many positions are left.
     pub fn len(&self) -> u64 {
         u64::try_from(self.end - self.next).unwrap_or(0)

@@ -4,6 +4,8 @@
 //! run meanwhile. Rows replace each other by their position in the log, so it does not matter who writes a row, how
 //! often, or in which order.
 
+mod sources;
+
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
@@ -15,7 +17,7 @@ use arrow::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Format, MISUSED, Outcome, print, progress_bar, say};
+use super::{FOUND, Format, MISUSED, Outcome, print, progress_bar, say};
 use crate::{
     config::{Config, StoreKind},
     kafka::{self, range::Range},
@@ -40,6 +42,10 @@ pub(super) struct Restore {
     /// among it
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<Millis>,
+    /// Compute readings again from the events that the source topics still hold, for windows of which the readings topic
+    /// has nothing any more; rows that come from there replace them. Breach events come from the alerts topic alone
+    #[arg(long)]
+    from_sources: bool,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -74,11 +80,20 @@ impl Restore {
         let prefix = format!("restore-{:x}-{:x}/", std::process::id(), clock::now());
         let topics = &config.topics;
         let mut stage = Stage::new(&topics.readings, i64::MAX, config.store.max_rows).with_token_prefix(&prefix);
+        let bar = progress_bar();
+        if self.from_sources {
+            let done = sources::restore(config, &client, self.since, stage, &mut store, &bar)?;
+            bar.finish_and_clear();
+            if !done {
+                return Ok(ExitCode::from(FOUND));
+            }
+            store.restored.tell(config, self.format)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let mut ranges = Vec::new();
         for topic in [&topics.readings, &topics.alerts] {
             ranges.extend(kafka::range::read_to_the_end(&client, topic, self.since)?);
         }
-        let bar = progress_bar();
         bar.inc_length(ranges.iter().map(Range::len).sum());
         for mut range in ranges {
             let mut left = range.len();
