@@ -70,8 +70,12 @@ impl Judge {
             match active.set.rule(name) {
                 None => self.remove(&judging.rule, mode, out),
                 Some(new) if new.version == judging.rule.version && new.version == rule.version => {}
-                // Back to the version that judges: where it has not been folded meanwhile, the one between has.
-                Some(new) if new.version == judging.rule.version => _ = self.older.insert(name.clone(), latest),
+                // Back to the version that judges: where nothing of it was ever folded, the one between may have been.
+                Some(new) if new.version == judging.rule.version => {
+                    if !self.has_begun(&judging.rule) {
+                        self.older.insert(name.clone(), latest);
+                    }
+                }
                 Some(_) => _ = self.older.insert(name.clone(), judging),
             }
         }
@@ -86,6 +90,13 @@ impl Judge {
             }
         }
         Ok(())
+    }
+
+    /// True where a version has judged a window, or has something to judge.
+    fn has_begun(&self, rule: &Rule) -> bool {
+        let judged = self.states.get(&rule.header.name).is_some_and(|state| state.next_end.is_some());
+        judged
+            || rule.folds.iter().any(|fold| self.panes.get(&fold.ids.fold).is_some_and(|store| store.first().is_some()))
     }
 
     /// The version of a rule that judges now.

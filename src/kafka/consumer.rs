@@ -9,12 +9,12 @@ use std::{
 use rdkafka::{
     ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata, base_consumer::PartitionQueue},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     message::BorrowedMessage,
     types::RDKafkaRespErr,
 };
 
-use super::{Error, REQUEST, sys};
+use super::{Error, REQUEST, reader::Client, sys};
 use crate::{
     loops::{Described, Rebalance, TopicPartition},
     panes::Millis,
@@ -62,9 +62,35 @@ impl ConsumerContext for Notes {
 /// A member of a consumer group.
 pub struct GroupConsumer {
     consumer: Arc<BaseConsumer<Notes>>,
-    /// Reads uncommitted: it sees the true end of a partition.
-    probe: BaseConsumer,
+    /// Asks for what is true of a partition, committed or not.
+    ends: Probe,
+    /// Asks for what is committed, and for the positions of the group.
+    positions: Probe,
     queues: BTreeMap<TopicPartition, Queue>,
+}
+
+/// A client that only asks, outside of the group's balance. After an error it is made anew: one that has asked while a broker
+/// was starting may take a topic to be without partitions for minutes, or not find the group's coordinator again (seen with
+/// librdkafka 2.12).
+struct Probe {
+    settings: ClientConfig,
+    client: Option<Client>,
+}
+
+impl Probe {
+    fn new(settings: &ClientConfig) -> Self {
+        Self { settings: settings.clone(), client: None }
+    }
+
+    fn ask<T>(&mut self, question: impl FnOnce(&BaseConsumer) -> KafkaResult<T>) -> Result<T, Error> {
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => Client::new(&self.settings)?,
+        };
+        let answer = question(&client)?;
+        self.client = Some(client);
+        Ok(answer)
+    }
 }
 
 struct Queue {
@@ -103,13 +129,10 @@ impl GroupConsumer {
             .set("fetch.message.max.bytes", "8388608")
             .set("topic.metadata.refresh.interval.ms", "30000");
         let consumer: BaseConsumer<Notes> = settings.create_with_context(Notes::default()).map_err(Error::Client)?;
-        let probe = client
-            .clone()
-            .set("group.id", format!("{group}.probe"))
-            .set("isolation.level", "read_uncommitted")
-            .create()
-            .map_err(Error::Client)?;
-        Ok(Self { consumer: Arc::new(consumer), probe, queues: BTreeMap::new() })
+        let probe =
+            |isolation: &str| Probe::new(client.clone().set("group.id", group).set("isolation.level", isolation));
+        let (ends, positions) = (probe("read_uncommitted"), probe("read_committed"));
+        Ok(Self { consumer: Arc::new(consumer), ends, positions, queues: BTreeMap::new() })
     }
 
     /// Says which topics are read; partitions come with rebalances.
@@ -190,11 +213,11 @@ impl GroupConsumer {
     /// Whether a partition was read to its end and the end is still there: asked of the broker, so that a stale
     /// connection is not taken for silence, and of both the committed and the true end, so that an open transaction
     /// is not either.
-    pub fn at_end(&self, partition: &TopicPartition) -> Result<bool, Error> {
+    pub fn at_end(&mut self, partition: &TopicPartition) -> Result<bool, Error> {
         let Some(end) = self.queues.get(partition).and_then(|queue| queue.end) else { return Ok(false) };
         let wait = Duration::from_secs(1);
-        let (_, high) = self.probe.fetch_watermarks(&partition.0, partition.1, wait)?;
-        let (_, stable) = self.consumer.fetch_watermarks(&partition.0, partition.1, wait)?;
+        let (_, high) = self.ends.ask(|client| client.fetch_watermarks(&partition.0, partition.1, wait))?;
+        let (_, stable) = self.positions.ask(|client| client.fetch_watermarks(&partition.0, partition.1, wait))?;
         Ok(high == end && stable == end)
     }
 
@@ -212,20 +235,20 @@ impl GroupConsumer {
     }
 
     /// A topic as it is now.
-    pub fn describe(&self, topic: &str) -> Result<Described, Error> {
-        let metadata = self.probe.fetch_metadata(Some(topic), REQUEST)?;
+    pub fn describe(&mut self, topic: &str) -> Result<Described, Error> {
+        let metadata = self.ends.ask(|client| client.fetch_metadata(Some(topic), REQUEST))?;
         let count =
             metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |topic| topic.partitions().len());
         if count == 0 {
             return Err(Error::NoTopic(topic.to_owned()));
         }
-        let id = sys::topic_id(&self.probe, topic, Duration::from_secs(3)).unwrap_or_default();
+        let id = self.ends.ask(|client| Ok(sys::topic_id(client, topic, Duration::from_secs(3))))?.unwrap_or_default();
         Ok(Described { id, partitions: i32::try_from(count).unwrap_or(i32::MAX) })
     }
 
     /// The first position there is, and one past the last.
-    pub fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64), Error> {
-        Ok(self.probe.fetch_watermarks(&partition.0, partition.1, REQUEST)?)
+    pub fn watermarks(&mut self, partition: &TopicPartition) -> Result<(i64, i64), Error> {
+        self.ends.ask(|client| client.fetch_watermarks(&partition.0, partition.1, REQUEST))
     }
 
     /// Commits positions by themselves, where nothing is written together with them.
@@ -234,10 +257,10 @@ impl GroupConsumer {
     }
 
     /// Where the group stopped, where it ever began.
-    pub fn committed(&self, partition: &TopicPartition) -> Result<Option<i64>, Error> {
+    pub fn committed(&mut self, partition: &TopicPartition) -> Result<Option<i64>, Error> {
         let mut list = TopicPartitionList::new();
         list.add_partition(&partition.0, partition.1);
-        let committed = self.consumer.committed_offsets(list, REQUEST)?;
+        let committed = self.positions.ask(|client| client.committed_offsets(list.clone(), REQUEST))?;
         Ok(committed.elements().first().and_then(|element| match element.offset() {
             Offset::Offset(offset) => Some(offset),
             _ => None,
@@ -245,10 +268,10 @@ impl GroupConsumer {
     }
 
     /// The first position at or after a time; the end where there is none.
-    pub fn position_at(&self, partition: &TopicPartition, time: Millis) -> Result<i64, Error> {
+    pub fn position_at(&mut self, partition: &TopicPartition, time: Millis) -> Result<i64, Error> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&partition.0, partition.1, Offset::Offset(time))?;
-        let found = self.probe.offsets_for_times(list, REQUEST)?;
+        let found = self.ends.ask(|client| client.offsets_for_times(list.clone(), REQUEST))?;
         match found.elements().first().map(|element| element.offset()) {
             Some(Offset::Offset(offset)) => Ok(offset),
             _ => Ok(self.watermarks(partition)?.1),
