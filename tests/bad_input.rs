@@ -188,3 +188,15 @@ fn known_killers_are_refused() {
         );
     }
 }
+
+#[test]
+fn a_rule_set_that_the_log_would_not_take_is_refused() {
+    let base = files::read(&[], Path::new("schemas/tables"), Path::new("sql/reference")).unwrap();
+    let large = Source { path: "large.csv".into(), text: format!("name,text\n{}", "a,b\n".repeat(1_100_000)) };
+    let references = base.references.iter().cloned().chain([Arc::new(large)]).collect();
+    let rules = vec![Arc::new(Source { path: "healthy.sql".into(), text: healthy() })];
+    let (_, problems) = RuleSet::compile(Files { rules, references, ..base }, backtest::SETTINGS);
+    let found = problems.iter().find(|problem| problem.code == "too-large").expect("it is refused");
+    assert_eq!(found.source.path, "large.csv");
+    assert!(RuleSet::broken(&problems));
+}

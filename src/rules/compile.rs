@@ -32,6 +32,9 @@ use super::{
 };
 use crate::spread::key_text;
 
+/// How many bytes all files of a rule set may have: it travels as one record, which compressed is well below what topics take.
+const SET_BYTES_MAX: usize = 4 << 20;
+
 /// A rule that was parsed but not planned.
 struct Draft {
     source: Arc<Source>,
@@ -78,10 +81,23 @@ pub(super) fn all(files: &Files) -> (Arc<Catalog>, Vec<Arc<Rule>>, Vec<Diagnosti
             Err(found) => problems.extend(found),
         }
     }
+    problems.extend(too_large(files));
     spread(&mut rules, &mut compiled);
     let rules = rules.into_iter().map(Arc::new).collect();
     check::suppress(&mut problems, &files.rules);
     (Arc::new(catalog), rules, problems)
+}
+
+/// A rule set is one record of the log.
+fn too_large(files: &Files) -> Option<Diagnostic> {
+    let all = || [&files.rules, &files.tables, &files.references, &files.beside].into_iter().flatten();
+    let bytes: usize = all().map(|source| source.text.len()).sum();
+    let largest = all().max_by_key(|source| source.text.len()).filter(|_| bytes > SET_BYTES_MAX)?;
+    let message = format!(
+        "all files together have {bytes} bytes, and a rule set has at most {SET_BYTES_MAX}; this one is the largest"
+    );
+    let hint = "leave out what no rule uses, and keep large reference data where events come from";
+    Some(Diagnostic::error("too-large", largest, 0..0, message, hint))
 }
 
 fn draft(source: &Arc<Source>, folders: &defaults::Folders) -> Result<Draft, Vec<Diagnostic>> {
