@@ -385,8 +385,16 @@ impl Judge {
             }
             let Some(watermark) = self.watermark(&rule, active) else { return Ok(()) };
             let first = self.first_end(&rule, watermark);
+            let begins = self.states.get(&rule.header.name).is_none_or(|state| state.next_end.is_none());
+            if begins && self.older.contains_key(&rule.header.name) {
+                // A version that has not judged yet stands back where the next one has all that it has.
+                let of_new = self.first_end(new, watermark);
+                if of_new.is_some_and(|end| first.is_none_or(|first| end <= first) && self.whole(new, end)) {
+                    self.take_over(new, mode, out)?;
+                    continue;
+                }
+            }
             let state = self.states.entry(rule.header.name.clone()).or_default();
-            let begins = state.next_end.is_none();
             if begins {
                 state.next_end = first.filter(|first| *first <= watermark || !rule.expected.is_empty());
             }

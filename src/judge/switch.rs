@@ -92,11 +92,10 @@ impl Judge {
         Ok(())
     }
 
-    /// True where a version has judged a window, or has something to judge.
+    /// True where a version has judged a window, or what it needs is being folded.
     fn has_begun(&self, rule: &Rule) -> bool {
         let judged = self.states.get(&rule.header.name).is_some_and(|state| state.next_end.is_some());
-        judged
-            || rule.folds.iter().any(|fold| self.panes.get(&fold.ids.fold).is_some_and(|store| store.first().is_some()))
+        judged || rule.folds.iter().any(|fold| self.chain.is_computed(&fold.spec.table.name, &fold.ids.fold))
     }
 
     /// The version of a rule that judges now.
