@@ -290,6 +290,19 @@ fn positions_that_are_gone_stop_intake_until_their_loss_is_accepted() {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         (!text.contains("business_operations[0] 1200..1500 is lost")).then(|| "not yet".to_owned())
     });
+    let mut lost = Vec::new();
+    wait_for("the loss in the alerts", &[&log], Duration::from_secs(60), || {
+        let alerts = read_all(&kafka.brokers, "tierwatch.alerts", 4).into_iter().map(|(_, event)| event);
+        let of_loss = |event: &serde_json::Value| event["rule"] == "tierwatch_events_lost";
+        lost = alerts.filter_map(|event| serde_json::from_slice(&event).ok()).filter(of_loss).collect();
+        lost.is_empty().then(|| "no breach".to_owned())
+    });
+    let series = serde_json::json!({"topic": "business_operations", "partition": 0});
+    assert_eq!((&lost[0]["type"], &lost[0]["series"]), (&serde_json::json!("opened"), &series));
+    assert!(
+        lost.iter().filter(|event| event["type"] == "opened").count() == 1,
+        "one of all partitions tells: {lost:?}"
+    );
     process.kill().expect("it runs");
     process.wait().expect("it ends");
 }

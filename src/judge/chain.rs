@@ -81,12 +81,13 @@ struct Behind {
 impl Source {
     /// True where a section speaks of another life of the topic. Old brokers don't say which life it is.
     fn is_other(&self, section: &Section) -> bool {
-        !self.incarnation.is_empty() && !section.incarnation.is_empty() && self.incarnation != section.incarnation
+        let named = !self.incarnation.is_empty() && !section.incarnation.is_empty();
+        self.life != section.life || (named && self.incarnation != section.incarnation)
     }
 
     /// True where a section speaks of a later life of the topic, with the word that what is left of this one is lost.
     fn is_followed_by(&self, section: &Section) -> bool {
-        self.is_other(section) && section.life > self.life
+        section.life > self.life
     }
 
     /// Where a later life begins, time goes on, and positions begin anew.
@@ -188,6 +189,9 @@ impl Chain {
         let count = self.counts.entry(section.table.clone()).or_default();
         *count = section.partitions.max(*count);
         let source = self.tables.entry(section.table.clone()).or_default().entry(section.partition).or_default();
+        if source.ranges.start().is_none() && source.incarnation.is_empty() {
+            source.life = section.life;
+        }
         source.follow(section);
         if source.is_other(section) {
             return;

@@ -208,6 +208,9 @@ impl Judge {
             // this is folded again.
             self.missed_rules = rules;
             for section in &sections {
+                if self.chain.is_new_life(section) && mode == Mode::Live && is_time(append_ms) {
+                    self.tell_lost(section, append_ms, out);
+                }
                 self.chain.heard(section);
                 out.push(Output::Notice(Notice::Refused { section: describe(section) }));
             }
@@ -217,9 +220,13 @@ impl Judge {
         let rows = by_section(&partials, sections.len())?;
         for (mut section, rows) in sections.into_iter().zip(rows) {
             if section.lost {
-                // It carries nothing, so what was counted before can be cut off.
-                section.range.start =
-                    self.chain.prefix_end(&section).map_or(section.range.start, |end| end.max(section.range.start));
+                // It carries nothing, so what was counted before can be cut off. Where that is all of it, it was said before.
+                let counted = self.chain.prefix_end(&section).unwrap_or(0);
+                if !section.range.is_empty() && counted >= section.range.end {
+                    out.push(Output::Notice(Notice::Known { section: describe(&section) }));
+                    continue;
+                }
+                section.range.start = counted.max(section.range.start).min(section.range.end);
             }
             let section = &section;
             if planted::is(Bug::DropEmptyRanges) && section.range.is_empty() {
@@ -272,12 +279,21 @@ impl Judge {
 
     fn tell_lost(&mut self, section: &Section, append_ms: Millis, out: &mut Vec<Output>) {
         let Some(active) = &self.rules else { return };
-        let rules = active.set.rules.iter().filter(|rule| rule.tables.contains(&section.table));
-        let reach = rules.flat_map(|rule| rule.all_folds().map(|fold| reach_ms(rule, fold))).max().unwrap_or(0);
-        let time = self.chain.standing(&section.table, section.partition).and_then(|(time, _)| time);
-        let until_ms = time.unwrap_or(append_ms).saturating_add(reach);
         let home = (self.partition, active.record.partitions);
-        self.sources.lost((&section.topic, section.partition), section.range.end, until_ms, append_ms, home, out);
+        self.sources.lost((&section.topic, section.partition), section.range.end, append_ms, home, out);
+    }
+
+    /// From when on every window over a table is whole; `None` where that is not known yet.
+    fn whole_at(&self, active: &Active, table: &str) -> Option<Millis> {
+        let rules = active.set.rules.iter().filter(|rule| rule.tables.contains(table));
+        let mut latest = Millis::MIN;
+        for (rule, fold) in rules.flat_map(|rule| rule.all_folds().map(move |fold| (rule, fold))) {
+            if fold.spec.table.name == table {
+                let since = self.chain.whole_since(table, &fold.ids.fold, &fold.ids.aggregates)?;
+                latest = latest.max(since.saturating_add(reach_ms(rule, fold)));
+            }
+        }
+        Some(latest)
     }
 
     fn look_at_sources(&mut self, append_ms: Millis, out: &mut Vec<Output>) {
@@ -285,10 +301,11 @@ impl Judge {
         let mut standing = Vec::new();
         for table in active.set.tables() {
             let Some(known) = active.set.catalog.tables.get(&table) else { continue };
+            let whole_at = self.whole_at(active, &table);
+            let idle_after_ms = active.set.settings.idle_after_ms.unwrap_or(0).max(known.out_of_orderness_ms);
             for partition in 0..self.chain.count(&table) {
                 let Some((time, moved_ms)) = self.chain.standing(&table, partition) else { continue };
-                let idle_after_ms = active.set.settings.idle_after_ms;
-                standing.push(Standing { topic: &known.topic, partition, time, moved_ms, idle_after_ms });
+                standing.push(Standing { topic: &known.topic, partition, time, moved_ms, idle_after_ms, whole_at });
             }
         }
         self.sources.look(&standing, append_ms, (self.partition, active.record.partitions), out);

@@ -27,9 +27,6 @@ const STILL_TITLE: &str = "The time of a source partition stands still";
 pub struct Opened {
     /// When it was opened, by the log's time.
     pub since_ms: Millis,
-    /// The event time after which no window has lost events any more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until_ms: Option<Millis>,
 }
 
 /// A source partition as it is now.
@@ -43,8 +40,10 @@ pub struct Standing<'a> {
     pub time: Option<Millis>,
     /// When that moved last, by the log's time.
     pub moved_ms: Millis,
-    /// After how long without events it is idle, where it ever is.
-    pub idle_after_ms: Option<i64>,
+    /// How long its time may stand still where it is quiet.
+    pub idle_after_ms: i64,
+    /// From which event time on all windows over its table are whole, where that is known.
+    pub whole_at: Option<Millis>,
 }
 
 /// What was told and is not over, by built-in rule, topic and partition.
@@ -93,12 +92,11 @@ impl Sources {
         self.0.is_empty()
     }
 
-    /// Events before a position are gone. `until_ms` is the event time after which no window has them.
+    /// Events before a position are gone.
     pub fn lost(
         &mut self,
         place: (&str, i32),
         position: i64,
-        until_ms: Millis,
         now_ms: Millis,
         (home, homes): (i32, i32),
         out: &mut Vec<Output>,
@@ -107,10 +105,9 @@ impl Sources {
         if partition_of(&case.key(), homes) != home {
             return;
         }
-        let opened = Opened { since_ms: now_ms, until_ms: Some(until_ms) };
+        let opened = Opened { since_ms: now_ms };
         // More that is lost before the first is over belongs to it.
-        let known = self.0.entry(case.key()).and_modify(|known| known.until_ms = opened.until_ms);
-        if let std::collections::btree_map::Entry::Vacant(new) = known {
+        if let std::collections::btree_map::Entry::Vacant(new) = self.0.entry(case.key()) {
             new.insert(opened);
             let summary = format!(
                 "events of {}[{}] before position {position} are gone: windows over them are partial and not judged",
@@ -133,7 +130,7 @@ impl Sources {
             let place = format!("{topic}[{partition}]");
             let case = Case { name: LOST, topic, partition };
             if let Some(opened) = self.0.get(&case.key()).copied()
-                && at.time >= opened.until_ms
+                && at.whole_at.is_some_and(|whole_at| at.time.is_some_and(|time| time >= whole_at))
             {
                 self.0.remove(&case.key());
                 let summary = format!("windows over {place} are whole again");
@@ -143,10 +140,10 @@ impl Sources {
             if partition_of(&case.key(), homes) != home {
                 continue;
             }
-            let limit_ms = STILL_MS + at.idle_after_ms.unwrap_or(0);
+            let limit_ms = STILL_MS + at.idle_after_ms;
             match self.0.get(&case.key()).copied() {
                 None if now_ms - at.moved_ms > limit_ms => {
-                    let opened = Opened { since_ms: now_ms, until_ms: None };
+                    let opened = Opened { since_ms: now_ms };
                     self.0.insert(case.key(), opened);
                     let summary = format!(
                         "the time of {place} has stood still for {}, and rules that read it wait: nobody reads it, its producer has stopped and fold.idle_after is never, or positions of it are missing",
@@ -199,7 +196,14 @@ mod tests {
     #[test]
     fn time_that_stands_still_is_told_once_and_so_is_its_going_on() {
         let (mut sources, mut out) = (Sources::default(), Vec::new());
-        let at = |moved_ms| Standing { topic: "t", partition: 3, time: Some(7), moved_ms, idle_after_ms: Some(30_000) };
+        let at = |moved_ms| Standing {
+            topic: "t",
+            partition: 3,
+            time: Some(7),
+            moved_ms,
+            idle_after_ms: 30_000,
+            whole_at: None,
+        };
         for (now_ms, moved_ms, expected) in [
             (300_000, 0, vec![]),
             (330_001, 0, vec!["tierwatch_time_stands_still opened 1"]),
@@ -216,13 +220,16 @@ mod tests {
     #[test]
     fn lost_events_are_told_until_no_window_has_them() {
         let (mut sources, mut out) = (Sources::default(), Vec::new());
-        sources.lost(("t", 0), 90, 5_000, 1_000, (0, 1), &mut out);
-        sources.lost(("t", 0), 95, 6_000, 1_100, (0, 1), &mut out);
+        sources.lost(("t", 0), 90, 1_000, (0, 1), &mut out);
+        sources.lost(("t", 0), 95, 1_100, (0, 1), &mut out);
         assert_eq!(said(&mut out), ["tierwatch_events_lost opened 1"], "more of the same");
-        for (time, expected) in
-            [(None, vec![]), (Some(5_500), vec![]), (Some(6_000), vec!["tierwatch_events_lost resolved 2"])]
-        {
-            let standing = Standing { topic: "t", partition: 0, time, moved_ms: 2_000, idle_after_ms: None };
+        for (time, whole_at, expected) in [
+            (None, None, vec![]),
+            (Some(9_000), None, vec![]),
+            (Some(9_000), Some(9_500), vec![]),
+            (Some(9_500), Some(9_500), vec!["tierwatch_events_lost resolved 2"]),
+        ] {
+            let standing = Standing { topic: "t", partition: 0, time, moved_ms: 2_000, idle_after_ms: 0, whole_at };
             sources.look(&[standing], 2_000, (0, 1), &mut out);
             assert_eq!(said(&mut out), expected);
         }
@@ -232,7 +239,7 @@ mod tests {
     fn one_of_all_partitions_tells() {
         let mut out = Vec::new();
         for home in 0..8 {
-            Sources::default().lost(("t", 2), 9, 10, 10, (home, 8), &mut out);
+            Sources::default().lost(("t", 2), 9, 10, (home, 8), &mut out);
         }
         assert_eq!(out.len(), 1);
     }

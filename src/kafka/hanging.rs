@@ -14,6 +14,7 @@ use std::{
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
+    error::{KafkaError, RDKafkaErrorCode},
 };
 
 use super::{
@@ -40,8 +41,8 @@ pub(super) fn key(id: &str) -> String {
 pub enum Open {
     /// A partition, whose readers of committed records wait.
     Partition(TopicPartition),
-    /// Positions of a group.
-    Positions(String),
+    /// The position of a group in a partition.
+    Position(String, TopicPartition),
 }
 
 /// Looks for what hangs.
@@ -87,6 +88,7 @@ impl Hanging {
 
     /// What has stayed open for too long at `now`.
     pub fn look(&mut self, now: Millis) -> Result<Vec<Open>, Error> {
+        let before = std::mem::take(&mut self.since);
         let mut open = BTreeMap::new();
         for place in &self.places {
             let stable = self.committed.fetch_watermarks(&place.0, place.1, REQUEST)?.1;
@@ -96,11 +98,10 @@ impl Hanging {
             }
         }
         for (group, client, topics) in &self.groups {
-            if untold(client, topics)? {
-                open.insert(Open::Positions(group.clone()), 0);
+            if let Some(place) = untold(client, topics)? {
+                open.insert(Open::Position(group.clone(), place), 0);
             }
         }
-        let before = std::mem::take(&mut self.since);
         for (what, at) in open {
             let since = before.get(&what).filter(|(known, _)| *known == at).map_or(now, |(_, since)| *since);
             self.since.insert(what, (at, since));
@@ -136,9 +137,8 @@ impl Hanging {
     }
 }
 
-/// True where a group does not tell its position in some partition: it does not while a transaction is open that brings
-/// another, or while its coordinator takes it to be open.
-fn untold(client: &BaseConsumer, topics: &[String]) -> Result<bool, Error> {
+/// A partition in which a group does not tell its position: it does not while a transaction is open that brings another.
+fn untold(client: &BaseConsumer, topics: &[String]) -> Result<Option<TopicPartition>, Error> {
     let mut places = Vec::new();
     for topic in topics {
         let metadata = client.fetch_metadata(Some(topic), REQUEST)?;
@@ -148,14 +148,14 @@ fn untold(client: &BaseConsumer, topics: &[String]) -> Result<bool, Error> {
     }
     // Where many write, one of many is always open for a moment: then each is asked for by itself.
     if places.is_empty() || is_told(client, &places)? {
-        return Ok(false);
+        return Ok(None);
     }
-    for place in &places {
-        if !is_told(client, std::slice::from_ref(place))? {
-            return Ok(true);
+    for place in places {
+        if !is_told(client, std::slice::from_ref(&place))? {
+            return Ok(Some(place));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 fn is_told(client: &BaseConsumer, places: &[TopicPartition]) -> Result<bool, Error> {
@@ -163,10 +163,7 @@ fn is_told(client: &BaseConsumer, places: &[TopicPartition]) -> Result<bool, Err
     for (topic, partition) in places {
         list.add_partition_offset(topic, *partition, Offset::Invalid)?;
     }
-    // The brokers have just answered for the partitions: it is the group that does not.
+    // An open transaction is waited for; any other error, as of a group that may not be asked, says nothing of one.
     let outcome = client.committed_offsets(list, POSITIONS);
-    if let Err(error) = &outcome {
-        tracing::debug!(%error, "a group does not tell its positions");
-    }
-    Ok(outcome.is_ok())
+    Ok(!matches!(outcome, Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))))
 }

@@ -38,21 +38,21 @@ pub struct Transactions {
     timeout: Duration,
     /// All places that it may write to.
     places: Vec<TopicPartition>,
-    /// Where it notes itself, so that others may end what it left open.
-    notes: Option<TopicPartition>,
+    /// Where it notes itself and its group, so that others may end what it left open.
+    notes: Option<(TopicPartition, String)>,
     id: String,
     noted: bool,
 }
 
 impl Transactions {
     /// A producer under the given id, which may write to `places`; `timeout` is how long the broker waits for a
-    /// transaction whose writer died; `notes` is the partition of the state topic where it notes itself.
+    /// transaction whose writer died; `notes` is the partition of the state topic where it notes itself, and its group.
     pub fn new(
         client: &ClientConfig,
         id: &str,
         timeout: Duration,
         places: Vec<TopicPartition>,
-        notes: Option<TopicPartition>,
+        notes: Option<(TopicPartition, String)>,
     ) -> Self {
         let mut settings = client.clone();
         settings
@@ -93,11 +93,11 @@ impl Transactions {
         if let Some(producer) = &self.producer {
             return Ok(Arc::clone(producer));
         }
-        let note = self.notes.clone().filter(|_| !self.noted).map(|(topic, partition)| Outgoing {
+        let note = self.notes.clone().filter(|_| !self.noted).map(|((topic, partition), group)| Outgoing {
             topic,
             partition: Some(partition),
             key: Some(hanging::key(&self.id).into_bytes()),
-            value: Some(self.id.rsplit_once('.').map_or("", |(group, _)| group).as_bytes().to_vec()),
+            value: Some(group.into_bytes()),
             headers: Vec::new(),
         });
         let (settings, places, timeout) = (self.settings.clone(), self.places.clone(), self.timeout);

@@ -292,11 +292,19 @@ impl<'a> Fold<'a> {
         partition: &TopicPartition,
     ) -> Result<(), Error> {
         loop {
-            let origin = self.origin(edge, &partition.0).await?;
+            let mut origin = self.origin(edge, &partition.0).await?;
+            self.new.remove(partition);
+            if origin.incarnation.is_empty()
+                && let Some(known) = self.known.get(partition).or(self.begun.get(partition))
+            {
+                // A broker that does not say which life it is says nothing against the one that is known.
+                origin.incarnation.clone_from(&known.id);
+            }
             let id = origin.incarnation.clone();
             let position = self.begin_life(stage, edge, partition, origin).await?;
             // What was asked of a topic that was made anew meanwhile says nothing of the one that is there now.
-            if edge.describe(&partition.0).await?.id == id {
+            let now = edge.describe(&partition.0).await?.id;
+            if now == id || now.is_empty() {
                 return Ok(edge.seek(partition, position).await?);
             }
         }
@@ -329,6 +337,7 @@ impl<'a> Fold<'a> {
     ) -> Result<i64, Error> {
         let source = self.source(partition);
         let outcome = self.position(edge, partition, &origin).await;
+        let anew = matches!(outcome, Err(Error::Recreated { .. }));
         let (position, lost) = match outcome {
             Ok(position) => (position, None),
             Err(Error::Gone { committed, low, .. }) if self.job.accept_lost => (low, Some((committed, low))),
@@ -336,17 +345,20 @@ impl<'a> Fold<'a> {
             Err(Error::Recreated { low, .. }) if self.job.accept_lost => (low, Some((low, low))),
             Err(error) => return Err(error),
         };
+        // Brokers that don't say which life it is show it by positions that are not there.
         let before = self.known.get(partition).or(self.begun.get(partition));
-        origin.life = before.map_or(0, |known| known.life + u32::from(known.is_other(&origin)));
-        let known = self.known.get(partition).filter(|known| !known.is_other(&origin));
+        let other = |known: &Known| anew || known.is_other(&origin);
+        let life = before.map_or(u32::from(anew), |known| known.life + u32::from(other(known)));
+        let known = self.known.get(partition).filter(|known| !other(known)).cloned();
+        origin.life = life;
         // Where reading began: sections say so, since the first of them may vanish.
-        let from = match (known, lost) {
+        let from = match (&known, lost) {
             (Some(known), _) => known.from,
             (None, Some(_)) => position,
             (None, None) => self.first_position(edge, partition).await?.min(position),
         };
         origin.begun = Some(from);
-        if known.is_none_or(|known| known.id != origin.incarnation) {
+        if known.is_none_or(|known| known.id != origin.incarnation || known.life != origin.life) {
             self.new.insert(partition.clone(), Known { id: origin.incarnation.clone(), from, life: origin.life });
         }
         stage.begin(&source, origin.clone(), position)?;

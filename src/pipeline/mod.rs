@@ -37,6 +37,8 @@ const END_MAX: Duration = Duration::from_secs(4);
 
 /// How often it is looked whether a transaction hangs.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long it is not looked again after what hung was ended.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// What a thread does until the process ends.
 type Work = Box<dyn FnOnce(&Context) -> Result<(), Error> + Send>;
@@ -181,7 +183,7 @@ fn edge<'a>(context: &'a Context, group: &str, writer: &str) -> Result<KafkaEdge
     let config = &context.job.config.kafka;
     let own = &context.job.config.topics;
     let places = if context.sweep { places(own) } else { Vec::new() };
-    let notes = context.sweep.then(|| (own.state.clone(), 0));
+    let notes = context.sweep.then(|| ((own.state.clone(), 0), group.to_owned()));
     Ok(KafkaEdge {
         context,
         consumer: GroupConsumer::join(&context.client, group, config.session_timeout)?,
@@ -231,6 +233,8 @@ fn sweep(context: &Context) -> Result<(), Error> {
             ?open,
             "a transaction hangs whose writer does not come back; beginning once as each known writer to end it"
         );
+        // Where it did not help, live writers are not to be fenced all the time.
+        next_ms = clock::now() + loops::ms(AGAIN);
         match hanging.end(&(own.state.clone(), 0)) {
             Ok(left) if left.is_empty() => {}
             Ok(left) => tracing::warn!(?left, "these writers could not be asked; trying again"),
@@ -256,7 +260,9 @@ fn announce(context: &Context) -> Result<(), Error> {
         let announced = loops::run(loops::rules::announce(&context.job, &context.set, &context.provenance, &mut edge));
         match announced {
             Ok(_) => return Ok(()),
-            Err(error) if tries < ANNOUNCE_TRIES && !matches!(error, loops::Error::Format(_)) => {
+            Err(error)
+                if tries < ANNOUNCE_TRIES && !context.shutdown.asked() && !matches!(error, loops::Error::Format(_)) =>
+            {
                 tries += 1;
                 tracing::warn!(%error, "the rule set could not be written; trying again");
                 thread::sleep(Duration::from_millis(200) * tries);
