@@ -44,7 +44,7 @@ use self::{
     output::{Notice, Output},
     panes::PaneStore,
     series::{Happened, SeriesState},
-    sources::{Sources, Standing},
+    sources::Sources,
     switch::Older,
     windows::Window,
 };
@@ -275,45 +275,6 @@ impl Judge {
             self.look_at_sources(append_ms, out);
         }
         Ok(())
-    }
-
-    fn tell_lost(&mut self, section: &Section, append_ms: Millis, out: &mut Vec<Output>) {
-        let Some(active) = &self.rules else { return };
-        let home = (self.partition, active.record.partitions);
-        self.sources.lost((&section.topic, section.partition), section.range.end, append_ms, home, out);
-    }
-
-    /// From when on every window over a table is whole; `None` where that is not known yet.
-    fn whole_at(&self, active: &Active, table: &str) -> Option<Millis> {
-        let rules = active.set.rules.iter().filter(|rule| rule.tables.contains(table));
-        let mut latest = Millis::MIN;
-        for (rule, fold) in rules.flat_map(|rule| rule.all_folds().map(move |fold| (rule, fold))) {
-            if fold.spec.table.name == table {
-                let since = self.chain.whole_since(table, &fold.ids.fold, &fold.ids.aggregates)?;
-                latest = latest.max(since.saturating_add(reach_ms(rule, fold)));
-            }
-        }
-        Some(latest)
-    }
-
-    fn look_at_sources(&mut self, append_ms: Millis, out: &mut Vec<Output>) {
-        let Some(active) = &self.rules else { return };
-        let mut standing = Vec::new();
-        for table in active.set.tables() {
-            let Some(known) = active.set.catalog.tables.get(&table) else { continue };
-            let whole_at = self.whole_at(active, &table);
-            let idle_after_ms = active.set.settings.idle_after_ms.unwrap_or(0).max(known.out_of_orderness_ms);
-            for partition in 0..self.chain.count(&table) {
-                let Some((time, moved_ms)) = self.chain.standing(&table, partition) else { continue };
-                standing.push(Standing { topic: &known.topic, partition, time, moved_ms, idle_after_ms, whole_at });
-            }
-        }
-        self.sources.look(&standing, append_ms, (self.partition, active.record.partitions), out);
-    }
-
-    /// What was told of source partitions and is not over.
-    pub fn sources(&self) -> &Sources {
-        &self.sources
     }
 
     /// True where sections came that were folded by rules which are not in this log.

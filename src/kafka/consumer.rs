@@ -26,6 +26,10 @@ const EVENTS_MAX: usize = 1_000;
 /// session of those who leave without a word.
 const HEARTBEAT_MAX: Duration = Duration::from_millis(2_500);
 
+/// How long a broker may take to tell the id of a topic, and how often one that never does is asked.
+const ID_WAIT: Duration = Duration::from_secs(3);
+const UNTOLD_MAX: u32 = 2;
+
 /// Notes rebalances for the loop. Assigning is left to the loop, which knows the positions; revoking cannot wait.
 #[derive(Default)]
 pub struct Notes {
@@ -66,6 +70,8 @@ pub struct GroupConsumer {
     ends: Probe,
     /// Asks for what is committed, and for the positions of the group.
     positions: Probe,
+    /// How often brokers did not tell the id of a topic, while they never have.
+    untold: Option<u32>,
     queues: BTreeMap<TopicPartition, Queue>,
 }
 
@@ -132,7 +138,7 @@ impl GroupConsumer {
         let probe =
             |isolation: &str| Probe::new(client.clone().set("group.id", group).set("isolation.level", isolation));
         let (ends, positions) = (probe("read_uncommitted"), probe("read_committed"));
-        Ok(Self { consumer: Arc::new(consumer), ends, positions, queues: BTreeMap::new() })
+        Ok(Self { consumer: Arc::new(consumer), ends, positions, untold: Some(0), queues: BTreeMap::new() })
     }
 
     /// Says which topics are read; partitions come with rebalances.
@@ -242,7 +248,13 @@ impl GroupConsumer {
         if count == 0 {
             return Err(Error::NoTopic(topic.to_owned()));
         }
-        let id = self.ends.ask(|client| Ok(sys::topic_id(client, topic, Duration::from_secs(3))))?.unwrap_or_default();
+        let id = if self.untold == Some(UNTOLD_MAX) {
+            None
+        } else {
+            self.ends.ask(|client| Ok(sys::topic_id(client, topic, ID_WAIT)))?
+        };
+        self.untold = if id.is_some() { None } else { self.untold.map(|untold| (untold + 1).min(UNTOLD_MAX)) };
+        let id = id.unwrap_or_default();
         Ok(Described { id, partitions: i32::try_from(count).unwrap_or(i32::MAX) })
     }
 
