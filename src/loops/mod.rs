@@ -218,6 +218,9 @@ pub enum Error {
         /// One past the last.
         high: i64,
     },
+    /// The transaction that brought a rule set ended only in part.
+    #[error("the rule set that was written is not in the rules topic; it is written again")]
+    RulesVanished,
     /// A topic holds less than was read of it, or is another by the same name.
     #[error(
         "{topic}[{partition}] was read up to {committed}, but holds {low} to {high} of another life: the topic was made anew. Nothing was skipped or counted. \

@@ -145,6 +145,10 @@ pub async fn announce(job: &Job, set: &RuleSet, provenance: &Provenance, edge: &
     });
     records.push(audit(job, &said));
     edge.publish(records).await?;
+    // A transaction may vanish from this topic alone, and nobody would fold by the set.
+    if read(job, edge).await?.in_force().is_none_or(|last| last.number < number) {
+        return Err(Error::RulesVanished);
+    }
     tracing::info!(hash = record.hash, number, rules = set.rules.len(), "the rule set was written to the log");
     Ok(true)
 }
