@@ -503,7 +503,6 @@ fn batch(first: u64, seeds: u64, seconds: u64, play: impl Fn(u64) -> Result<Repo
 }
 
 const STORM: Faults = Faults {
-    torn: 0,
     late: 40,
     unknown: 40,
     insert: 5,
@@ -511,13 +510,8 @@ const STORM: Faults = Faults {
     stall: 2_000,
     end: 6_000,
     clock: 6_000,
-    forget: 0,
-    rules: 0,
-    dark: 0,
-    disaster: 0,
-    start_within: 0,
-    mixed: false,
     batch_max: 50,
+    ..NONE
 };
 
 /// Seeds of the calm and of the storm.
