@@ -294,7 +294,10 @@ impl Chain {
     pub fn is_computed(&self, table: &str, fold: &str) -> bool {
         let sources = self.tables.get(table).into_iter().flat_map(BTreeMap::values);
         let mut computed = sources.map(|source| {
-            source.whole_since.contains_key(fold) || source.pending.iter().any(|(pending, _)| pending == fold)
+            source.whole_since.contains_key(fold)
+                || source.pending.iter().any(|(pending, _)| pending == fold)
+                // What is said behind a hole will be taken.
+                || source.behind.iter().any(|section| section.computed.contains_key(fold))
         });
         computed.any(|computed| computed)
     }
