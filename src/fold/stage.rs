@@ -214,29 +214,40 @@ impl Stage {
         self.folder.failed()
     }
 
-    /// Goes on with other rule sets. What is open must have been written before: see [`flush`](Self::flush).
+    /// Goes on with other rule sets. What is open must have been written before: see [`close`](Self::close).
     pub fn switch(&mut self, sets: &[NumberedSet]) -> Result<()> {
         self.folder = self.folder.go_on(sets, self.limits)?;
         Ok(())
     }
 
-    /// Everything that is open, whether it is due or not.
-    pub fn flush(&mut self, now: Millis) -> std::result::Result<Option<Transaction>, StageError> {
-        self.flushed_ms = Millis::MIN / 2;
-        self.due(now)
-    }
-
     /// What is due at `now`.
     pub fn due(&mut self, now: Millis) -> std::result::Result<Option<Transaction>, StageError> {
-        let spoken = self.silent.is_empty();
-        let tick = now - self.ticked_ms >= TICK_MS && !self.at_end.is_empty();
-        let open = !self.ready.is_empty()
-            || !self.dead_letters.is_empty()
-            || self.topics.keys().any(|source| self.folder.has_open(source));
+        if self.is_due(now) { self.close(now) } else { Ok(None) }
+    }
+
+    /// True where something is to be written at `now`.
+    pub fn is_due(&self, now: Millis) -> bool {
         let interval = now - self.flushed_ms >= self.interval_ms;
-        if spoken && self.ready.len() < SECTIONS_MAX && !(interval && (open || tick)) {
+        !self.silent.is_empty() || self.ready.len() >= SECTIONS_MAX || (interval && self.has_open(now))
+    }
+
+    fn ticks(&self, now: Millis) -> bool {
+        now - self.ticked_ms >= TICK_MS && !self.at_end.is_empty()
+    }
+
+    fn has_open(&self, now: Millis) -> bool {
+        !self.ready.is_empty()
+            || !self.dead_letters.is_empty()
+            || self.ticks(now)
+            || self.topics.keys().any(|source| self.folder.has_open(source))
+    }
+
+    /// Everything that is open, whether it is due or not.
+    pub fn close(&mut self, now: Millis) -> std::result::Result<Option<Transaction>, StageError> {
+        if self.silent.is_empty() && !self.has_open(now) {
             return Ok(None);
         }
+        let tick = self.ticks(now);
         self.flushed_ms = now;
         let mut folded = std::mem::take(&mut self.ready);
         let mut offsets = Vec::new();

@@ -26,7 +26,7 @@ const EVENTS_MAX: usize = 1_000;
 /// session of those who leave without a word.
 const HEARTBEAT_MAX: Duration = Duration::from_millis(2_500);
 
-/// How long a broker may take to tell the id of a topic, and how often one that never does is asked.
+/// How long a broker may take to tell the ids of topics, and how often one that never does is asked.
 const ID_WAIT: Duration = Duration::from_secs(3);
 const UNTOLD_MAX: u32 = 2;
 
@@ -70,7 +70,7 @@ pub struct GroupConsumer {
     ends: Probe,
     /// Asks for what is committed, and for the positions of the group.
     positions: Probe,
-    /// How often brokers did not tell the id of a topic, while they never have.
+    /// How often brokers did not tell the ids of topics, while they never have.
     untold: Option<u32>,
     queues: BTreeMap<TopicPartition, Queue>,
 }
@@ -248,14 +248,27 @@ impl GroupConsumer {
         if count == 0 {
             return Err(Error::NoTopic(topic.to_owned()));
         }
-        let id = if self.untold == Some(UNTOLD_MAX) {
-            None
-        } else {
-            self.ends.ask(|client| Ok(sys::topic_id(client, topic, ID_WAIT)))?
-        };
-        self.untold = if id.is_some() { None } else { self.untold.map(|untold| (untold + 1).min(UNTOLD_MAX)) };
-        let id = id.unwrap_or_default();
+        let id = self.lives(&[topic])?.remove(topic).unwrap_or_default();
         Ok(Described { id, partitions: i32::try_from(count).unwrap_or(i32::MAX) })
+    }
+
+    /// The ids of those of these topics that are there, which say in which life they are; none where brokers never tell.
+    pub fn lives(&mut self, topics: &[&str]) -> Result<BTreeMap<String, String>, Error> {
+        if self.untold == Some(UNTOLD_MAX) || topics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let ids = self.ends.ask(|client| Ok(sys::topic_ids(client, topics, ID_WAIT)))?;
+        match (ids, self.untold) {
+            (Some(ids), _) => {
+                self.untold = None;
+                Ok(ids)
+            }
+            (None, None) => Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut).into()),
+            (None, Some(untold)) => {
+                self.untold = Some(untold + 1);
+                Ok(BTreeMap::new())
+            }
+        }
     }
 
     /// The first position there is, and one past the last.

@@ -1,8 +1,9 @@
-//! What rdkafka 0.39 does not wrap: the member id of a group's metadata, the cached end of a partition, the id of a topic.
+//! What rdkafka 0.39 does not wrap: the member id of a group's metadata, the cached end of a partition, ids of topics.
 
 use std::{
+    collections::BTreeMap,
     ffi::{CStr, CString},
-    ptr,
+    ptr, slice,
     time::Duration,
 };
 
@@ -13,8 +14,8 @@ use rdkafka::{
 };
 use rdkafka_sys::{
     rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy,
-    rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_topic_id, rd_kafka_Uuid_base64str,
-    rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
+    rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_name, rd_kafka_TopicDescription_topic_id,
+    rd_kafka_Uuid_base64str, rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
     rd_kafka_consumer_group_metadata_member_id, rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy,
     rd_kafka_event_error, rd_kafka_get_watermark_offsets, rd_kafka_queue_destroy, rd_kafka_queue_new,
     rd_kafka_queue_poll, rd_kafka_resp_err_t,
@@ -64,38 +65,48 @@ pub(super) fn cached_high_watermark<C: ConsumerContext>(
     known.then_some(high)
 }
 
-/// The id of a topic, another for each of its lives. `None` where the broker does not say within `wait`: old ones and the
-/// one inside the process don't.
-pub(super) fn topic_id<C: ConsumerContext>(consumer: &impl Consumer<C>, topic: &str, wait: Duration) -> Option<String> {
-    let name = CString::new(topic).ok()?;
-    let mut names = [name.as_ptr()];
+/// The ids of those of these topics that are there: a topic has another one in each of its lives. `None` where the broker
+/// does not say within `wait`: old ones and the one inside the process don't.
+pub(super) fn topic_ids<C: ConsumerContext>(
+    consumer: &impl Consumer<C>,
+    topics: &[&str],
+    wait: Duration,
+) -> Option<BTreeMap<String, String>> {
+    let names: Vec<CString> = topics.iter().map(|topic| CString::new(*topic)).collect::<Result<_, _>>().ok()?;
+    let mut names_of_c: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
     let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the client, the name and the array outlive the calls; collection, queue and event are ours and destroyed
+    // SAFETY: the client, the names and the array outlive the calls; collection, queue and event are ours and destroyed
     // once each, after what was read from them was copied. Each pointer that may be null is looked at first.
     unsafe {
         let client = consumer.client().native_ptr();
-        let topics = rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let topics = rd_kafka_TopicCollection_of_topic_names(names_of_c.as_mut_ptr(), names_of_c.len());
         let queue = rd_kafka_queue_new(client);
         rd_kafka_DescribeTopics(client, topics, ptr::null(), queue);
         rd_kafka_TopicCollection_destroy(topics);
         let event = rd_kafka_queue_poll(queue, wait);
-        let mut id = None;
+        let mut ids = None;
         if !event.is_null() {
             let result = rd_kafka_event_DescribeTopics_result(event);
             if rd_kafka_event_error(event) == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && !result.is_null() {
                 let mut count = 0;
                 let found = rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-                if count > 0 && !found.is_null() {
-                    let uuid = rd_kafka_TopicDescription_topic_id(*found);
-                    let text = if uuid.is_null() { ptr::null() } else { rd_kafka_Uuid_base64str(uuid) };
-                    if !text.is_null() {
-                        id = Some(CStr::from_ptr(text).to_string_lossy().into_owned());
+                let found = if found.is_null() { &[] } else { slice::from_raw_parts(found, count) };
+                let mut known = BTreeMap::new();
+                for topic in found {
+                    let (name, id) =
+                        (rd_kafka_TopicDescription_name(*topic), rd_kafka_TopicDescription_topic_id(*topic));
+                    let id = if id.is_null() { ptr::null() } else { rd_kafka_Uuid_base64str(id) };
+                    if !name.is_null() && !id.is_null() {
+                        let text = |text| CStr::from_ptr(text).to_string_lossy().into_owned();
+                        known.insert(text(name), text(id));
                     }
                 }
+                known.retain(|_, id| id != NO_ID);
+                ids = Some(known);
             }
             rd_kafka_event_destroy(event);
         }
         rd_kafka_queue_destroy(queue);
-        id.filter(|id| id.as_str() != NO_ID)
+        ids
     }
 }

@@ -76,9 +76,7 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
             let now = learn(job, &mut rules, edge).await?;
             if now.iter().map(|(_, number)| number).ne(sets.iter().map(|(_, number)| number)) {
                 // What is open was folded by the sets before.
-                if let Some(transaction) = stage.flush(edge.now())? {
-                    work.write(&mut stage, edge, &transaction).await?;
-                }
+                work.conclude(&mut stage, edge).await?;
                 stage.switch(&now)?;
                 tracing::info!(sets = ?now.iter().map(|(_, number)| number).collect::<Vec<_>>(), "folding by other rule sets");
                 sets = now;
@@ -138,9 +136,8 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
             failures = failed.len();
             sets.last().into_iter().for_each(|(set, _)| tell_failed(set, &failed));
         }
-        let now = edge.now();
-        if let Some(transaction) = stage.due(now)? {
-            work.write(&mut stage, edge, &transaction).await?;
+        if stage.is_due(edge.now()) {
+            work.conclude(&mut stage, edge).await?;
         }
     }
     Ok(())
@@ -313,18 +310,28 @@ impl<'a> Fold<'a> {
     /// Begins again with the partitions of topics that were made anew since.
     async fn notice_new_lives(&mut self, stage: &mut Stage, edge: &mut impl Edge) -> Result<(), Error> {
         let reading = edge.reading();
-        let topics: BTreeSet<&String> = reading.iter().map(|(topic, _)| topic).collect();
-        for topic in topics {
-            // Brokers that do not answer are asked again.
-            let Ok(Described { id, .. }) = edge.describe(topic).await else { continue };
-            for partition in reading.iter().filter(|(of, _)| of == topic) {
-                let begun = self.begun.get(partition);
-                if begun.is_some_and(|begun| !begun.id.is_empty() && !id.is_empty() && begun.id != id) {
-                    self.begin(stage, edge, partition).await?;
-                }
+        let topics: BTreeSet<&str> = reading.iter().map(|(topic, _)| topic.as_str()).collect();
+        let lives = edge.lives(&topics.into_iter().collect::<Vec<_>>()).await?;
+        for partition in &reading {
+            let (begun, now) = (self.begun.get(partition), lives.get(&partition.0));
+            if let (Some(begun), Some(now)) = (begun, now)
+                && !begun.id.is_empty()
+                && begun.id != *now
+            {
+                self.begin(stage, edge, partition).await?;
             }
         }
         Ok(())
+    }
+
+    /// Writes what is open. A client reads on where a topic was made anew and has outgrown the position, and does not
+    /// tell: what was read before the topic was seen in the life that is known was of that life.
+    async fn conclude(&mut self, stage: &mut Stage, edge: &mut impl Edge) -> Result<(), Error> {
+        self.notice_new_lives(stage, edge).await?;
+        match stage.close(edge.now())? {
+            Some(transaction) => self.write(stage, edge, &transaction).await,
+            None => Ok(()),
+        }
     }
 
     /// Begins a partition of one life of its topic; answers with the position.

@@ -128,8 +128,18 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
     let topics = &job.config.topics;
     let place = (table.topic.clone(), need.partition);
     let Described { id, partitions } = edge.describe(&table.topic).await?;
-    let (low, _) = edge.watermarks(&place).await?;
+    let (low, high) = edge.watermarks(&place).await?;
     let other = !id.is_empty() && !need.incarnation.is_empty() && id != need.incarnation;
+    if !other && high < need.range.end {
+        tracing::warn!(
+            topic = place.0,
+            partition = place.1,
+            until = need.range.end,
+            high,
+            "positions that somebody has folded are not there any more; waiting for who reads the topic to tell of its new life"
+        );
+        return Ok(());
+    }
     let gone = if other { need.range.end } else { low.clamp(need.range.start, need.range.end) };
     let source = Source { table: need.table.clone(), partition: need.partition };
     let (topic, incarnation, life) = (table.topic.clone(), need.incarnation.clone(), need.life);
@@ -154,6 +164,11 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
         })
         .await?;
         outcome?;
+        let lives = edge.lives(&[&place.0]).await?;
+        if lives.get(&place.0).is_some_and(|now| !need.incarnation.is_empty() && *now != need.incarnation) {
+            // What was read may be of another life of the topic. The next round knows it.
+            return Ok(());
+        }
         left.end = end;
         fold.until(&source, end)?;
     }

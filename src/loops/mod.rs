@@ -11,6 +11,7 @@ pub mod rules;
 pub mod store;
 
 use std::{
+    collections::BTreeMap,
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -104,6 +105,8 @@ pub trait Edge {
     async fn watermarks(&mut self, partition: &TopicPartition) -> Result<(i64, i64), EdgeError>;
     /// The first position at or after a time; the end where there is none.
     async fn position_at(&mut self, partition: &TopicPartition, time: Millis) -> Result<i64, EdgeError>;
+    /// Which of these topics are there now, and in which life; none where brokers never tell.
+    async fn lives(&mut self, topics: &[&str]) -> Result<BTreeMap<String, String>, EdgeError>;
     /// A topic as it is now.
     async fn describe(&mut self, topic: &str) -> Result<Described, EdgeError>;
     /// Makes sure that transactions can be written, and that no older instance of this name writes any more.

@@ -141,6 +141,10 @@ impl Edge for KafkaEdge<'_> {
         self.retry("a position cannot be read", |edge| edge.consumer.position_at(partition, time))
     }
 
+    async fn lives(&mut self, topics: &[&str]) -> Result<BTreeMap<String, String>, EdgeError> {
+        self.retry("the lives of topics cannot be asked for", |edge| edge.consumer.lives(topics))
+    }
+
     async fn describe(&mut self, topic: &str) -> Result<Described, EdgeError> {
         self.retry("a topic cannot be described", |edge| edge.consumer.describe(topic))
     }

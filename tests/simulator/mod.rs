@@ -308,7 +308,13 @@ impl Simulation<'_> {
             }
             if world.random.once_in(2) {
                 world.note("topic made anew");
+                let high = world.kafka.log(&place).map_or(0, |log| log.high);
                 world.kafka.recreate(topic);
+                if world.random.once_in(2) {
+                    // It outgrows the old one before anybody looks.
+                    let more = world.random.between(0, 5);
+                    (0..high + more).for_each(|_| world.kafka.produce(&place, b"{"));
+                }
                 if world.random.once_in(2) {
                     world.kafka.forget_topic("fold", topic);
                 }
