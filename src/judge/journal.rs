@@ -14,7 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{memory::Remembered, output::BreachEvent, series::SeriesState, sources::Sources};
+use super::{
+    breadcrumb::{self, Breadcrumb},
+    memory::Remembered,
+    output::BreachEvent,
+    series::SeriesState,
+    sources::Sources,
+};
 use crate::{
     panes::{Millis, is_time},
     partial::{FormatError, envelope, open},
@@ -261,6 +267,8 @@ pub struct Recorded {
     manifests: BTreeMap<u8, Vec<u8>>,
     parts: BTreeMap<(u8, u32), Vec<u8>>,
     entries: BTreeMap<Name, BTreeMap<usize, Part>>,
+    /// What the owner before left behind.
+    pub(super) breadcrumb: Option<Breadcrumb>,
 }
 
 /// What recovery begins with.
@@ -281,7 +289,9 @@ impl Recorded {
     pub fn take(&mut self, key: &str, value: Option<&[u8]>) {
         let mut words = key.split('\u{1f}').skip(1);
         let number = |word: Option<&str>| word.and_then(|word| word.parse::<usize>().ok());
-        if key.starts_with(MANIFEST) {
+        if key == breadcrumb::KEY {
+            self.breadcrumb = Breadcrumb::of_record(value);
+        } else if key.starts_with(MANIFEST) {
             let Some(slot) = number(words.next()).and_then(|slot| u8::try_from(slot).ok()) else { return };
             match value {
                 Some(value) => _ = self.manifests.insert(slot, value.to_vec()),

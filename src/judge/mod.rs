@@ -7,6 +7,7 @@
 //! it as a state machine.
 
 mod breach;
+pub mod breadcrumb;
 pub mod chain;
 pub mod corrections;
 pub mod diagnosis;
@@ -37,6 +38,7 @@ use arrow::{
 use datafusion::common::{DataFusionError, Result};
 
 use self::{
+    breadcrumb::Care,
     chain::{Chain, Need},
     corrections::{Corrections, correct},
     history::SeriesHistory,
@@ -90,6 +92,8 @@ pub struct Judge {
     fed_from: BTreeMap<String, Millis>,
     /// What was told of source partitions and is not over.
     sources: Sources,
+    /// What the owners before have died of, as far as is known.
+    care: Care,
 }
 
 /// The rule set in force.
@@ -182,6 +186,7 @@ impl Judge {
             first_rules: 0,
             fed_from: BTreeMap::new(),
             sources: Sources::default(),
+            care: Care::default(),
         }
     }
 
@@ -197,7 +202,9 @@ impl Judge {
         match record {
             Record::RuleSet(record) => self.switch(&record, mode, compiled, out),
             Record::Sections(sections) => self.sections(sections, append_ms, mode, out),
-        }
+        }?;
+        self.care.after();
+        Ok(())
     }
 
     fn sections(&mut self, sections: Sections, append_ms: Millis, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
@@ -414,6 +421,10 @@ impl Judge {
             // In a replay it was corrected before; of a window that is not whole not all is known.
             let Some(state) = self.states.get(&rule.header.name).filter(|state| state.fenced.is_none()) else { return };
             if mode == Mode::Live && self.whole(rule, end) {
+                if let Err(reason) = self.care.before(rule, end) {
+                    self.fence(rule, end, &DataFusionError::Execution(reason), out);
+                    return;
+                }
                 let window = Window { rule, end, whole: true, partition, stores: &self.panes };
                 if let Err(error) = correct(&window, state, said, out) {
                     self.fence(rule, end, &error, out);
@@ -475,6 +486,11 @@ impl Judge {
         if state.fenced.is_some() {
             return Ok(());
         }
+        if let Err(reason) = self.care.before(rule, end) {
+            self.fence(rule, end, &DataFusionError::Execution(reason), out);
+            return Ok(());
+        }
+        assert!(!planted::is(Bug::RuleThatKills) || rule.header.name != "slow", "planted: the process dies");
         state.whole_from = if whole { state.whole_from.or(Some(end)) } else { None };
         let over = rule.folds.iter().any(|fold| self.panes.get(&fold.ids.fold).is_some_and(PaneStore::overflows));
         match (state.overflowing, over) {

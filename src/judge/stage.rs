@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     Compiled, Judge, Mode,
+    breadcrumb::{Breadcrumb, LastWords},
     chain::Need,
     journal::{Entry, EntryHeader, Journal, JournalError, Recorded},
     output::{BreachEvent, Notice, Output, Reading, ReadingsHeader, readings_batch},
@@ -164,6 +165,8 @@ pub struct Stage {
     committed_ms: Millis,
     /// How many times a partition was begun.
     begun: u64,
+    /// When one was begun first.
+    began_ms: Millis,
 }
 
 impl Stage {
@@ -175,6 +178,7 @@ impl Stage {
             options,
             committed_ms: Millis::MIN / 2,
             begun: 0,
+            began_ms: 0,
         }
     }
 
@@ -184,14 +188,18 @@ impl Stage {
     pub fn begin(
         &mut self,
         partition: i32,
-        recorded: Recorded,
+        mut recorded: Recorded,
         start: i64,
         owner: &str,
         now: Millis,
     ) -> Result<(i64, i64), StageError> {
         self.begun += 1;
+        if self.begun == 1 {
+            self.began_ms = now;
+        }
+        let before = recorded.breadcrumb.take();
         let restored = recorded.restore().map_err(|error| StageError::Journal { partition, error })?;
-        let (judge, position, kept) = match restored.snapshot {
+        let (mut judge, position, kept) = match restored.snapshot {
             Some((entry, bytes)) => {
                 let (judge, position) = Judge::from_snapshot(&bytes, &mut self.compiled)
                     .map_err(|error| StageError::Snapshot { partition, error })?;
@@ -200,6 +208,7 @@ impl Stage {
             None => (Judge::new(partition), start, None),
         };
         let last = restored.entries.last().or(kept.as_ref()).map(|entry| entry.header.clone()).unwrap_or_default();
+        judge.set_breadcrumb(Breadcrumb::follow(before, &format!("{owner}/{}", self.began_ms), last.position));
         // What was written before the last check has arrived.
         let mut outbox = Outbox::default();
         let since = |entry: &&Entry| entry.header.unchecked == last.unchecked;
@@ -234,6 +243,25 @@ impl Stage {
         }
         self.partitions.insert(partition, assigned);
         Ok((position, missed))
+    }
+
+    /// The note that this owner leaves of a partition.
+    pub fn breadcrumb(&self, partition: i32) -> Option<&Breadcrumb> {
+        Some(self.partitions.get(&partition)?.judge.breadcrumb())
+    }
+
+    /// From now on each evaluation of a partition is noted before, until something of it is published.
+    pub fn be_wary(&mut self, partition: i32, words: LastWords) {
+        if let Some(assigned) = self.partitions.get_mut(&partition) {
+            assigned.judge.note_to(Some(words));
+        }
+    }
+
+    /// Something of a partition was published.
+    pub fn came_further(&mut self, partition: i32) {
+        if let Some(assigned) = self.partitions.get_mut(&partition) {
+            assigned.judge.note_to(None);
+        }
     }
 
     /// A partition is no longer ours, or what was judged of it is void.

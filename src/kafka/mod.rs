@@ -15,9 +15,13 @@ mod sys;
 
 use std::time::Duration;
 
-use rdkafka::{ClientConfig, error::KafkaError};
+use rdkafka::{
+    ClientConfig,
+    error::KafkaError,
+    producer::{BaseProducer, BaseRecord, Producer},
+};
 
-use crate::config;
+use crate::{config, judge::breadcrumb::LastWords, loops::TopicPartition};
 
 /// Why Kafka cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +70,25 @@ pub enum Error {
     /// Anything else the client says.
     #[error("Kafka: {0}")]
     Kafka(#[from] KafkaError),
+}
+
+/// How long a note that may be the last words of the process is waited for.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// What writes records into a partition at once, outside of any transaction. A record that is not written is told of.
+pub fn last_words(client: &ClientConfig, (topic, partition): &TopicPartition) -> Result<LastWords, Error> {
+    let mut client = client.clone();
+    client.set("message.timeout.ms", LAST_WORDS.as_millis().to_string()).set("enable.idempotence", "true");
+    let producer: BaseProducer = client.create().map_err(Error::Client)?;
+    let (topic, partition) = (topic.clone(), *partition);
+    Ok(Box::new(move |(key, value)| {
+        let mut record = BaseRecord::to(&topic).partition(partition).key(&key);
+        record.payload = value.as_deref();
+        let sent = producer.send(record).map_err(|(error, _)| error).and_then(|()| producer.flush(LAST_WORDS));
+        if let Err(error) = sent {
+            tracing::warn!(%error, topic, partition, "what is about to be evaluated could not be noted");
+        }
+    }))
 }
 
 /// The settings every client shares.

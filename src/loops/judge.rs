@@ -9,7 +9,7 @@ use crate::{
     fold::{self, Origin, Source},
     judge::{
         chain::Need,
-        journal::Recorded,
+        journal::{Recorded, StateRecord},
         output::{BreachEvent, Notice},
         stage::{Alert, Arrived, Stage, StateOptions, Transaction},
     },
@@ -37,9 +37,10 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
         for note in edge.serve(if busy { Duration::ZERO } else { Duration::from_millis(5) }).await? {
             match note {
                 Rebalance::Assigned(partitions) => {
-                    for partition in partitions {
-                        begin(job, &mut stage, edge, &partition).await?;
+                    for partition in &partitions {
+                        begin(job, &mut stage, edge, partition).await?;
                     }
+                    take_over(job, &mut stage, edge, &partitions).await?;
                 }
                 Rebalance::Revoked(partitions) => partitions.iter().for_each(|partition| stage.forget(partition.1)),
             }
@@ -101,6 +102,42 @@ async fn begin(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: &T
     }
     tracing::info!(partition = partition.1, position, "judging");
     Ok(edge.seek(partition, position).await?)
+}
+
+/// Notes who owns these partitions now. Where the owner before came to nothing, evaluations are noted before they are made.
+async fn take_over(
+    job: &Job,
+    stage: &mut Stage,
+    edge: &mut impl Edge,
+    partitions: &[TopicPartition],
+) -> Result<(), Error> {
+    let topic = &job.config.topics.state;
+    let mut records = Vec::new();
+    for (_, partition) in partitions {
+        let Some(breadcrumb) = stage.breadcrumb(*partition) else { continue };
+        records.push(of_state(topic, *partition, breadcrumb.record()));
+        if breadcrumb.is_wary() {
+            let words = edge.last_words(&(topic.clone(), *partition))?;
+            stage.be_wary(*partition, words);
+        }
+    }
+    if !records.is_empty()
+        && let Err(error) = edge.publish(records).await
+    {
+        tracing::warn!(%error, "who judges these partitions could not be noted");
+        edge.ready().await?;
+    }
+    Ok(())
+}
+
+fn of_state(topic: &str, partition: i32, (key, value): StateRecord) -> Outgoing {
+    Outgoing {
+        topic: topic.to_owned(),
+        partition: Some(partition),
+        key: Some(key.into_bytes()),
+        value,
+        headers: Vec::new(),
+    }
 }
 
 /// Appends the rule set in force to a partials partition that has missed it.
@@ -246,15 +283,9 @@ async fn write(job: &Job, stage: &mut Stage, edge: &mut impl Edge, transaction: 
         });
     }
     records.extend(transaction.alerts.iter().map(|alert| cloud_event(&topics.alerts, alert)));
-    for (partition, key, value) in &transaction.state {
-        records.push(Outgoing {
-            topic: topics.state.clone(),
-            partition: Some(*partition),
-            key: Some(key.clone().into_bytes()),
-            value: value.clone(),
-            ..Outgoing::default()
-        });
-    }
+    let state = transaction.state.iter();
+    records
+        .extend(state.map(|(partition, key, value)| of_state(&topics.state, *partition, (key.clone(), value.clone()))));
     let needs = transaction.needs.iter();
     records.extend(needs.map(|(partition, number)| super::rules::needs(&topics.rules, *partition, *number)));
     let positions: Vec<(String, i32, i64)> = transaction
@@ -266,6 +297,7 @@ async fn write(job: &Job, stage: &mut Stage, edge: &mut impl Edge, transaction: 
         tracing::warn!(%error, "a JUDGE transaction failed; restoring from the state topic");
         return restore(job, stage, edge).await;
     }
+    transaction.offsets.iter().for_each(|(partition, _)| stage.came_further(*partition));
     for notice in &transaction.notices {
         match notice {
             Notice::RuleSet { .. } => tracing::info!("{notice}"),

@@ -21,6 +21,7 @@ use std::{
 use crate::{
     config::Config,
     fold::stage::Message,
+    judge::breadcrumb::LastWords,
     judge::output::{BreachEvent, Notice, Reading},
     panes::Millis,
     position::Range,
@@ -116,6 +117,9 @@ pub trait Edge {
     async fn write(&mut self, records: Vec<Outgoing>, offsets: &[(String, i32, i64)]) -> Result<(), EdgeError>;
     /// Writes records that belong to no position of the group.
     async fn publish(&mut self, records: Vec<Outgoing>) -> Result<(), EdgeError>;
+    /// Something that writes notes into a partition at once, outside of any transaction: what may be the last words of this
+    /// process.
+    fn last_words(&mut self, place: &TopicPartition) -> Result<LastWords, EdgeError>;
     /// Commits positions by themselves.
     async fn commit(&mut self, offsets: &[(String, i32, i64)]) -> Result<(), EdgeError>;
     /// Reads the committed records in a range of a partition, as far as it is there when asked; transactions that are

@@ -9,6 +9,7 @@ use super::{Context, Shutdown, clock, offsets};
 use crate::{
     files::watch::Watched,
     fold::stage::Message,
+    judge::breadcrumb::LastWords,
     kafka::{
         self,
         consumer::{GroupConsumer, Polled, Tail, parts},
@@ -165,6 +166,10 @@ impl Edge for KafkaEdge<'_> {
 
     async fn publish(&mut self, records: Vec<Outgoing>) -> Result<(), EdgeError> {
         Ok(self.transactions.write(records, TopicPartitionList::new(), None)?)
+    }
+
+    fn last_words(&mut self, place: &TopicPartition) -> Result<LastWords, EdgeError> {
+        Ok(kafka::last_words(&self.context.client, place)?)
     }
 
     async fn commit(&mut self, positions: &[(String, i32, i64)]) -> Result<(), EdgeError> {

@@ -13,6 +13,7 @@ use std::{
 
 use tierwatch::{
     fold::stage::Message,
+    judge::breadcrumb::LastWords,
     loops::{Described, Edge, EdgeError, Outgoing, Rebalance, TopicPartition, rules::Provenance},
     planted::{self, Bug},
     position::Range,
@@ -340,6 +341,13 @@ impl Edge for SimulatedEdge {
 
     async fn publish(&mut self, records: Vec<Outgoing>) -> Result<(), EdgeError> {
         self.transaction(&records, None).await
+    }
+
+    fn last_words(&mut self, place: &TopicPartition) -> Result<LastWords, EdgeError> {
+        let (world, place) = (Rc::clone(&self.world), place.clone());
+        Ok(Box::new(move |(key, value)| {
+            world.borrow_mut().kafka.note(&place, key.as_bytes(), value.as_deref().unwrap_or_default());
+        }))
     }
 
     async fn commit(&mut self, offsets: &[(String, i32, i64)]) -> Result<(), EdgeError> {

@@ -245,6 +245,13 @@ impl Kafka {
         self.push(place, record, None).expect("the topic is there");
     }
 
+    /// Appends a record with a key outside of any transaction.
+    pub(crate) fn note(&mut self, place: &Place, key: &[u8], value: &[u8]) {
+        let (key, value) = (Some(key.to_vec()), Some(value.to_vec()));
+        let record = Outgoing { topic: place.0.clone(), key, value, ..Outgoing::default() };
+        self.push(place, record, None).expect("the topic is there");
+    }
+
     fn push(&mut self, place: &Place, record: Outgoing, transaction: Option<u64>) -> Result<(), Refused> {
         let now = self.now;
         let log = self.log_mut(place).ok_or(Refused("no such partition"))?;

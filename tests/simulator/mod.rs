@@ -17,6 +17,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -26,6 +27,7 @@ use std::{
 use tierwatch::{
     config::{self, Config},
     loops::{self, Job},
+    planted::{self, Bug},
     rules::RuleSet,
 };
 
@@ -250,7 +252,17 @@ impl Simulation<'_> {
             return Ok(());
         }
         let task = self.world.borrow_mut().random.below(tasks);
-        match self.instances[at].tasks[task].as_mut().poll(cx) {
+        let poll = AssertUnwindSafe(|| self.instances[at].tasks[task].as_mut().poll(cx));
+        let polled = match catch_unwind(poll) {
+            Ok(polled) => polled,
+            Err(_) if planted::is(Bug::RuleThatKills) => {
+                self.world.borrow_mut().note("death by a rule");
+                self.down(at, 1_000);
+                return Ok(());
+            }
+            Err(panic) => resume_unwind(panic),
+        };
+        match polled {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => {
                 drop(self.instances[at].tasks.remove(task));
@@ -418,7 +430,7 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
             let config = &simulation.config;
             let told = world.kafka.is_read("store", &config.topics.alerts);
             if told && world.store.closed(&case.set, partitions) >= case.until {
-                let expected = expected.get_or_insert_with(|| case.expect(&events));
+                let expected = expected.get_or_insert_with(|| planted::without(|| case.expect(&events)));
                 match case.check(&events, expected, &world, config, faults) {
                     Ok(()) => {
                         let (readings, breaches) = (expected.readings.len(), expected.breaches.len());
@@ -475,7 +487,7 @@ fn batch(first: u64, seeds: u64, seconds: u64, play: impl Fn(u64) -> Result<Repo
                     if over || failure.lock().unwrap().is_some() {
                         return;
                     }
-                    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(seed)));
+                    let outcome = catch_unwind(AssertUnwindSafe(|| play(seed)));
                     match outcome.unwrap_or_else(|_| Err("it panicked".to_owned())) {
                         Ok(report) => {
                             let mut total = total.lock().unwrap();
@@ -558,17 +570,31 @@ const PLANTED_SEEDS: u64 = 150;
 #[test]
 #[cfg(debug_assertions)]
 fn planted_bugs_are_found() {
-    use tierwatch::planted::{Bug, plant};
+    use planted::plant;
     let case = Case::plain();
     for bug in Bug::ALL {
         plant(Some(bug));
         let found = (1..=PLANTED_SEEDS).find_map(|seed| {
             let faults = Faults { torn: if seed % 2 == 0 { 40 } else { 0 }, ..STORM };
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(&case, faults, seed)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| play(&case, faults, seed)));
             outcome.unwrap_or_else(|_| Err("it panicked".to_owned())).err().map(|reason| (seed, reason))
         });
         plant(None);
         let (seed, reason) = found.unwrap_or_else(|| panic!("{bug:?} was not found by {PLANTED_SEEDS} seeds"));
         println!("{bug:?}: found by seed {seed}: {}", reason.lines().next().unwrap_or_default());
     }
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_rule_that_kills_the_process_is_fenced_off() {
+    let case = Case::plain();
+    planted::plant(Some(Bug::RuleThatKills));
+    for seed in 1..=4 {
+        let report = play(&case, STORM, seed).unwrap_or_else(|reason| panic!("seed {seed}: {reason}"));
+        // One who is not wary, and two who are; each partition by itself, and a storm may take a note along.
+        let deaths = report.happened.get("death by a rule").copied().unwrap_or_default();
+        assert!((3..=20).contains(&deaths), "seed {seed}: {deaths} deaths");
+    }
+    planted::plant(None);
 }

@@ -16,6 +16,7 @@ use tierwatch::{
     judge::output::{BreachEvent, Measure, Output},
     panes::last_end_until,
     partial::Record,
+    planted::{self, Bug},
     rules::{Files, RuleSet, RuleSets, Settings, diagnostics::Source},
 };
 
@@ -24,6 +25,9 @@ use crate::end_to_end::{Line, batch_lines, line};
 
 /// The rule that another binary sees differently.
 const DISPUTED: &str = "slow";
+
+/// The built-in rule about rules that are fenced off.
+const FENCED: &str = "tierwatch_rule_fenced";
 
 /// When a simulation begins.
 pub(crate) const START: i64 = 1_767_225_600_000;
@@ -310,7 +314,9 @@ impl Case {
         if faults.disaster > 0 {
             return self.check_whole(&stored, &expected.readings);
         }
-        let disputed = |name: &str| faults.mixed && name == DISPUTED;
+        // The rule whose evaluation ends the process is fenced off; the others are not disturbed.
+        let kills = planted::is(Bug::RuleThatKills);
+        let disputed = |name: &str| (faults.mixed || kills) && name == DISPUTED || kills && name == FENCED;
         let lines = |lines: &mut dyn Iterator<Item = &Line>| -> BTreeSet<Line> {
             lines.filter(|line| !disputed(line.split(' ').next().unwrap_or_default())).cloned().collect()
         };
@@ -348,6 +354,9 @@ impl Case {
                 _ if episode.as_ref() == Some(&event.episode) || torn => {}
                 _ => return Err(format!("of an episode that is not open, {episode:?} is: {what}")),
             }
+        }
+        if kills && !told_once.values().any(|(rule, _)| rule == FENCED) {
+            return Err(format!("{DISPUTED} was not fenced off"));
         }
         let found = told_once.values().filter(|(rule, _)| !disputed(rule)).map(|(_, what)| what.clone()).collect();
         let wanted = breaches_of(&expected.breaches, &disputed);
