@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     io::Write as _,
     path::Path,
     process::{Command, Stdio},
@@ -25,7 +26,7 @@ use crate::{
     bed::{ClickHouse, Kafka, free_port},
     end_to_end::{
         Breach, PARTITIONS, SPAN_MS, Sent, TABLES, command, end_cleanly, events, every_reading_is_right, now, read_all,
-        run, run_with, send, source_topics, told, until, wait_for,
+        run, run_with, send, source_topics, start, told, until, wait_for,
     },
 };
 
@@ -421,4 +422,75 @@ fn changed_rules_take_effect_without_a_restart_and_broken_ones_change_nothing() 
         .collect();
     let expected = [("rule_set", 0), ("rule_set_refused", 1), ("rule_set", 0)];
     assert_eq!(what, expected.map(|(what, problems)| (what.to_owned(), problems)));
+}
+
+/// Its text becomes a gigabyte, three times over.
+const BOMB: &str = r#"/*
+name: bomb
+title: More memory than there is
+tier: data
+unit: count
+owner: tests
+levels: {warning: value < 0}
+annotations: {summary: "{{ value }}", runbook_url: "https://runbooks.example/x"}
+*/
+WITH once AS (
+  SELECT service, count(*) AS samples, min(service) AS t
+  FROM hop(business_operations, event_time, INTERVAL '10 seconds', INTERVAL '1 minute')
+  GROUP BY service
+),
+a AS (SELECT service, samples, concat(TIMES) AS t FROM once),
+b AS (SELECT service, samples, concat(TIMES) AS t FROM a),
+c AS (SELECT service, samples, concat(TIMES) AS t FROM b),
+d AS (SELECT service, samples, concat(TIMES) AS t FROM c),
+e AS (SELECT service, samples, concat(t, t, t, t, '1') AS x, concat(t, t, t, t, '2') AS y, concat(t, t, t, t, '3') AS z FROM d)
+SELECT service, samples, octet_length(x) + char_length(x) + octet_length(y) + char_length(y) + octet_length(z) + char_length(z) AS value
+FROM e
+"#;
+
+/// What a process may have, in KiB: more than it needs, and less than the bomb does.
+const MEMORY: &str = "4000000";
+
+#[test]
+fn a_rule_that_takes_the_process_with_it_is_fenced_off_and_the_others_go_on() {
+    let (kafka, clickhouse) = (Kafka::start(), ClickHouse::start());
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("rules");
+    fs::create_dir(&rules).expect("a folder");
+    fs::copy("tests/end_to_end/rules/success_ratio.sql", rules.join("success_ratio.sql")).expect("the rule is copied");
+    fs::write(rules.join("bomb.sql"), BOMB.replace("TIMES", &["t"; 72].join(", "))).expect("the rule is written");
+    let migrated = command(&kafka, &clickhouse).arg("migrate").output().expect("the binary starts");
+    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    let producer: BaseProducer = source_topics(&kafka, 1).create().expect("a producer");
+    send(&producer, &operations(now() - 200_000, true));
+    let mut deaths = 0;
+    let instance = loop {
+        let usual = command(&kafka, &clickhouse);
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("ulimit -v {MEMORY}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_tierwatch")]);
+        limited.envs(usual.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        limited.current_dir(env!("CARGO_MANIFEST_DIR")).env("TIERWATCH__RULES__PATH", &rules);
+        let mut instance = start(limited, folder.path(), &format!("{deaths}"));
+        let log = instance.log.clone();
+        let (mut died, mut alerts) = (false, Vec::new());
+        wait_for("an alert, or death", &[&log], Duration::from_secs(90), || {
+            died = instance.process.try_wait().expect("it can be asked").is_some();
+            alerts = read_all(&kafka.brokers, "tierwatch.alerts", 4);
+            (!died && alerts.len() < 2).then(|| format!("{} alerts", alerts.len()))
+        });
+        if !died {
+            let events: Vec<serde_json::Value> =
+                alerts.iter().map(|(_, value)| serde_json::from_slice(value).expect("an event")).collect();
+            let of =
+                |rule: &str| events.iter().filter(|event| event["rule"] == rule && event["type"] == "opened").count();
+            assert_eq!((of("tierwatch_rule_fenced"), of("success_ratio")), (1, 1), "{events:#?}");
+            break instance;
+        }
+        let said = fs::read_to_string(&log).expect("a log");
+        assert!(said.contains("memory allocation of"), "{said}");
+        deaths += 1;
+        assert!(deaths < 5, "it dies on and on");
+    };
+    assert_eq!(deaths, 3, "once without care, and twice over the window that was noted");
+    end_cleanly(instance);
 }
