@@ -63,11 +63,13 @@ impl Sets {
         self.records.last_key_value().map(|(_, record)| record)
     }
 
-    /// The sets whose folds are needed, the one in force last.
+    /// The sets whose folds are needed, the one in force last. Where a partition needs those of a set that is not here (its
+    /// record vanished from this topic alone), any of the others may be like it: all are computed until it needs another.
     pub fn needed(&self, partitions: i32) -> Vec<&RuleSetRecord> {
-        let from = (0..partitions).map(|partition| self.needs.get(&partition).copied().unwrap_or(0)).min();
-        let last = self.records.keys().next_back().copied().unwrap_or(0);
-        self.records.range(from.unwrap_or(0).min(last)..).map(|(_, record)| record).collect()
+        let known = |number: &u64| self.records.contains_key(number);
+        let from =
+            (0..partitions).map(|partition| self.needs.get(&partition).copied().filter(known).unwrap_or(0)).min();
+        self.records.range(from.unwrap_or(0)..).map(|(_, record)| record).collect()
     }
 }
 
