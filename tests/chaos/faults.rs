@@ -40,7 +40,7 @@ pub(crate) enum Kind {
     BrokerKilled,
     /// The broker is asked to end, and started again with its data.
     BrokerRestarted,
-    /// ClickHouse is gone for a while.
+    /// ClickHouse is gone for a while; sometimes for long.
     StoreGone,
     /// A rule file changes.
     RulesChanged,
@@ -68,7 +68,7 @@ impl Kind {
             Kind::Removed => "instance removed (SIGTERM)",
             Kind::BrokerKilled => "broker killed (SIGKILL), back after up to 3 s",
             Kind::BrokerRestarted => "broker restarted (SIGTERM)",
-            Kind::StoreGone => "ClickHouse gone for 2 to 8 s",
+            Kind::StoreGone => "ClickHouse gone for 2 to 8 s, every eighth time for 90 s",
             Kind::RulesChanged => "rule file changed",
         }
     }
@@ -110,7 +110,13 @@ pub(crate) struct Fleet {
     groups: BaseConsumer,
     /// How often rules have changed.
     limits: usize,
+    /// How often ClickHouse was gone.
+    outages: usize,
 }
+
+/// Every which outage of ClickHouse is a long one, and how long that is, in milliseconds.
+const LONG_EVERY: usize = 8;
+const LONG_MS: i64 = 90_000;
 
 const NAMES: [&str; 5] = ["one", "two", "three", "four", "five"];
 
@@ -124,7 +130,7 @@ impl Fleet {
             .set("reconnect.backoff.max.ms", "200")
             .create()
             .expect("a client");
-        Self { running: BTreeMap::new(), starts: 0, logs: Vec::new(), groups, limits: 0 }
+        Self { running: BTreeMap::new(), starts: 0, logs: Vec::new(), groups, limits: 0, outages: 0 }
     }
 
     pub(crate) fn logs(&self) -> Vec<PathBuf> {
@@ -255,7 +261,8 @@ impl Fleet {
             }
             Kind::StoreGone => {
                 clickhouse.stop();
-                pause(2_000 + wait_ms * 3 / 2);
+                self.outages += 1;
+                pause(if self.outages % LONG_EVERY == 0 { LONG_MS } else { 2_000 + wait_ms * 3 / 2 });
                 clickhouse.start_again();
                 format!("ClickHouse gone for {} ms", now() - at_ms)
             }
