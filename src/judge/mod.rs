@@ -227,13 +227,13 @@ impl Judge {
         let rows = by_section(&partials, sections.len())?;
         for (mut section, rows) in sections.into_iter().zip(rows) {
             if section.lost {
-                // It carries nothing, so what was counted before can be cut off. Where that is all of it, it was said before.
-                let counted = self.chain.prefix_end(&section).unwrap_or(0);
-                if !section.range.is_empty() && counted >= section.range.end {
+                // It carries nothing, so what was counted can be cut off. Where nothing is left, it was said before.
+                let counted = self.chain.prefix_end(&section);
+                if counted.is_some_and(|counted| counted >= section.range.end) {
                     out.push(Output::Notice(Notice::Known { section: describe(&section) }));
                     continue;
                 }
-                section.range.start = counted.max(section.range.start).min(section.range.end);
+                section.range.start = counted.unwrap_or(0).max(section.range.start).min(section.range.end);
             }
             let section = &section;
             if planted::is(Bug::DropEmptyRanges) && section.range.is_empty() {
