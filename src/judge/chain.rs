@@ -290,18 +290,6 @@ impl Chain {
         least
     }
 
-    /// True where somebody computes a fold of some partition of a table.
-    pub fn is_computed(&self, table: &str, fold: &str) -> bool {
-        let sources = self.tables.get(table).into_iter().flat_map(BTreeMap::values);
-        let mut computed = sources.map(|source| {
-            source.whole_since.contains_key(fold)
-                || source.pending.iter().any(|(pending, _)| pending == fold)
-                // What is said behind a hole will be taken.
-                || source.behind.iter().any(|section| section.computed.contains_key(fold))
-        });
-        computed.any(|computed| computed)
-    }
-
     /// How many partitions a table has, as far as is known.
     pub fn count(&self, table: &str) -> i32 {
         self.counts.get(table).copied().unwrap_or(0)

@@ -77,8 +77,8 @@ pub struct Judge {
     /// The partition.
     pub partition: i32,
     rules: Option<Active>,
-    /// Versions of rules that judge until those in force have whole windows.
-    older: BTreeMap<String, Older>,
+    /// Versions of rules that judge, the oldest first, until those in force have whole windows. None of the lists is empty.
+    older: BTreeMap<String, Vec<Older>>,
     chain: Chain,
     panes: BTreeMap<String, PaneStore>,
     states: BTreeMap<String, RuleState>,
@@ -371,26 +371,19 @@ impl Judge {
             let Some(watermark) = self.watermark(&rule, active) else { return Ok(()) };
             let first = self.first_end(&rule, watermark);
             let begins = self.states.get(&rule.header.name).is_none_or(|state| state.next_end.is_none());
-            if begins && self.older.contains_key(&rule.header.name) {
-                // A version that has not judged yet stands back where the next one has all that it has.
-                let of_new = self.first_end(new, watermark);
-                if of_new.is_some_and(|end| first.is_none_or(|first| end <= first) && self.whole(new, end)) {
-                    self.take_over(new, mode, out)?;
-                    continue;
-                }
+            if begins && let Some(newer) = self.newer_with_all(new, first, watermark) {
+                self.take_over(new, newer, mode, out)?;
+                continue;
             }
             let state = self.states.entry(rule.header.name.clone()).or_default();
             if begins {
                 state.next_end = first.filter(|first| *first <= watermark || !rule.expected.is_empty());
             }
             let Some(end) = state.next_end else {
-                // A version that has nothing to judge by waits for nothing, where the next one has.
-                let older = self.older.contains_key(&rule.header.name);
-                if older && first.is_none() && self.first_end(new, watermark).is_some() {
-                    self.take_over(new, mode, out)?;
-                    continue;
-                }
-                return Ok(());
+                let newer = first.is_none().then(|| self.newer_with_any(new, watermark)).flatten();
+                let Some(newer) = newer else { return Ok(()) };
+                self.take_over(new, newer, mode, out)?;
+                continue;
             };
             if begins && self.whole(&rule, Millis::MIN) {
                 // Nothing was before the first window.
@@ -593,7 +586,7 @@ impl Judge {
     fn prune(&mut self, active: &Active) {
         for (fingerprint, store) in &mut self.panes {
             let mut until = Some(Millis::MAX);
-            for rule in active.set.rules.iter().chain(self.older.values().map(|older| &older.rule)) {
+            for rule in active.set.rules.iter().chain(self.older.values().flatten().map(|older| &older.rule)) {
                 for fold in rule.all_folds().filter(|fold| fold.ids.fold == *fingerprint) {
                     let next = self.states.get(&rule.header.name).and_then(|state| state.next_end);
                     until = until.zip(next).map(|(until, next)| until.min(next - reach_ms(rule, fold)));

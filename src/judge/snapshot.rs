@@ -24,7 +24,7 @@ struct Header {
     position: i64,
     partition: i32,
     rules: Option<RuleSetRecord>,
-    /// Older sets, and the rules that are still judged by them.
+    /// Older sets, the oldest first, and the rules that are still judged by them, or may be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     older: Vec<(RuleSetRecord, Vec<String>)>,
     #[serde(default)]
@@ -100,7 +100,7 @@ impl Judge {
             (name.clone(), header)
         });
         let mut older: BTreeMap<u64, (RuleSetRecord, Vec<String>)> = BTreeMap::new();
-        for (name, one) in &self.older {
+        for (name, one) in self.older.iter().flat_map(|(name, older)| older.iter().map(move |one| (name, one))) {
             let set = older.entry(one.record.number).or_insert_with(|| (one.record.as_ref().clone(), Vec::new()));
             set.1.push(name.clone());
         }
@@ -138,7 +138,7 @@ impl Judge {
             for rule in names.iter().filter_map(|name| set.set.rule(name)) {
                 let older =
                     Older { record: Arc::clone(&set.record), set: Arc::clone(&set.set), rule: Arc::clone(rule) };
-                judge.older.insert(rule.header.name.clone(), older);
+                judge.older.entry(rule.header.name.clone()).or_default().push(older);
             }
         }
         let chain = std::mem::take(&mut judge.chain);

@@ -1,5 +1,7 @@
 //! From one rule set to the next, without a blind spot: a rule whose windows are not whole yet under the new set goes on
-//! being judged by its version before, until they are. Series are known by the rule's name, so breaches outlive it.
+//! being judged by its version before, until they are. Where rules change faster than that, the versions between wait, too:
+//! which of them was folded from the beginning shows only when the windows close. Series are known by the rule's name, so
+//! breaches outlive it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,7 +22,10 @@ use crate::{
     rules::{Rule, RuleSet, plan::share},
 };
 
-/// A version of a rule that goes on judging while its next one warms up.
+/// How many older versions of a rule are kept: the one that judges, and those that came last.
+const OLDER_MAX: usize = 8;
+
+/// A version of a rule that goes on judging, or may, while its next one warms up.
 #[derive(Debug, Clone)]
 pub(super) struct Older {
     /// The set that it comes from.
@@ -64,80 +69,115 @@ impl Judge {
         };
         for rule in &before.set.rules {
             let name = &rule.header.name;
-            let latest =
-                Older { record: Arc::clone(&before.record), set: Arc::clone(&before.set), rule: Arc::clone(rule) };
-            let judging = self.older.remove(name).unwrap_or_else(|| latest.clone());
-            match active.set.rule(name) {
-                None => self.remove(&judging.rule, mode, out),
-                Some(new) if new.version == judging.rule.version && new.version == rule.version => {}
-                // Back to the version that judges: where nothing of it was ever folded, the one between may have been.
-                Some(new) if new.version == judging.rule.version => {
-                    if !self.has_begun(&judging.rule) {
-                        self.older.insert(name.clone(), latest);
-                    }
-                }
-                Some(_) => _ = self.older.insert(name.clone(), judging),
+            let Some(new) = active.set.rule(name) else {
+                let judging = self.judging(rule);
+                self.older.remove(name);
+                self.remove(&judging, mode, out);
+                continue;
+            };
+            if new.version == rule.version {
+                continue;
+            }
+            let older = self.older.entry(name.clone()).or_default();
+            if older.iter().all(|older| older.rule.version != rule.version) {
+                let (record, set) = (Arc::clone(&before.record), Arc::clone(&before.set));
+                older.push(Older { record, set, rule: Arc::clone(rule) });
+            }
+            if older.len() > OLDER_MAX {
+                older.remove(1);
             }
         }
         self.replan()?;
         for rule in &active.set.rules {
-            let waits = self.older.get(&rule.header.name).is_some_and(|older| {
-                // What reads readings is not folded by FOLD, and what moves to another partition cannot wait there.
+            // What reads readings is not folded by FOLD, and what moves to another partition cannot wait there.
+            let can_wait = |older: &Older| {
                 rule.reads.is_empty() && older.rule.reads.is_empty() && rule.spread == older.rule.spread
-            });
-            if !waits {
-                self.take_over(rule, mode, out)?;
+            };
+            let older = self.older.get(&rule.header.name);
+            if older.is_some_and(|older| !older.iter().all(can_wait)) {
+                self.take_over(rule, usize::MAX, mode, out)?;
             }
         }
         Ok(())
     }
 
-    /// True where a version has judged a window, or what it needs is being folded.
-    fn has_begun(&self, rule: &Rule) -> bool {
-        let judged = self.states.get(&rule.header.name).is_some_and(|state| state.next_end.is_some());
-        judged || rule.folds.iter().any(|fold| self.chain.is_computed(&fold.spec.table.name, &fold.ids.fold))
-    }
-
     /// The version of a rule that judges now.
     pub(super) fn judging(&self, rule: &Arc<Rule>) -> Arc<Rule> {
-        Arc::clone(self.older.get(&rule.header.name).map_or(rule, |older| &older.rule))
+        let older = self.older.get(&rule.header.name).and_then(|older| older.first());
+        Arc::clone(older.map_or(rule, |older| &older.rule))
+    }
+
+    /// The versions of a rule that wait for the one that judges, by their place in the list, the oldest first; the one in
+    /// force is the last.
+    fn waiting<'a>(&'a self, rule: &'a Arc<Rule>) -> Vec<(usize, &'a Arc<Rule>)> {
+        let Some(older) = self.older.get(&rule.header.name) else { return Vec::new() };
+        older.iter().map(|older| &older.rule).chain([rule]).enumerate().skip(1).collect()
+    }
+
+    /// The newest version that has all of the first window there is: one that has not judged yet stands back behind it.
+    pub(super) fn newer_with_all(&self, rule: &Arc<Rule>, first: Option<Millis>, watermark: Millis) -> Option<usize> {
+        let has_all = |newer: &Arc<Rule>| {
+            let end = self.first_end(newer, watermark);
+            end.is_some_and(|end| first.is_none_or(|first| end <= first) && self.whole(newer, end))
+        };
+        self.waiting(rule).into_iter().rev().find(|(_, newer)| has_all(newer)).map(|(at, _)| at)
+    }
+
+    /// The oldest version that has anything: one that has nothing to judge by waits for nothing.
+    pub(super) fn newer_with_any(&self, rule: &Arc<Rule>, watermark: Millis) -> Option<usize> {
+        let has_any = |newer: &Arc<Rule>| self.first_end(newer, watermark).is_some();
+        self.waiting(rule).into_iter().find(|(_, newer)| has_any(newer)).map(|(at, _)| at)
     }
 
     /// Every version of every rule that needs panes: those that judge, and those that warm up.
     pub(super) fn versions<'a>(&'a self, active: &'a Active) -> impl Iterator<Item = &'a Arc<Rule>> {
-        active.set.rules.iter().chain(self.older.values().map(|older| &older.rule))
+        active.set.rules.iter().chain(self.older.values().flatten().map(|older| &older.rule))
     }
 
     /// The number of the oldest rule set whose folds are still needed here.
     pub fn needs_rules_from(&self) -> u64 {
-        let older = self.older.values().map(|older| older.record.number);
+        let older = self.older.values().flatten().map(|older| older.record.number);
         older.chain(self.rules.iter().map(|active| active.record.number)).min().unwrap_or(0)
     }
 
     /// The rule sets whose folds are needed here, with their numbers, the one in force last.
     pub fn sets(&self) -> Vec<(Arc<RuleSet>, u64)> {
-        let older = self.older.values().map(|older| (older.record.number, Arc::clone(&older.set)));
+        let older = self.older.values().flatten().map(|older| (older.record.number, Arc::clone(&older.set)));
         let in_force = self.rules.iter().map(|active| (active.record.number, Arc::clone(&active.set)));
         let sets: BTreeMap<u64, Arc<RuleSet>> = older.chain(in_force).collect();
         sets.into_iter().map(|(number, set)| (set, number)).collect()
     }
 
-    /// Where the new version of a rule has a whole window at `end`, the window that its older one would judge next, it
-    /// takes over. Answers whether it did.
+    /// Where a newer version of a rule has a whole window at `end`, the window that the one that judges would judge next,
+    /// it takes over. Answers whether one did.
     pub(super) fn ripen(&mut self, rule: &Arc<Rule>, end: Millis, mode: Mode, out: &mut Vec<Output>) -> Result<bool> {
-        let Some(older) = self.older.get(&rule.header.name) else { return Ok(false) };
-        let next = first_end_after(end - older.rule.slide_ms, rule.slide_ms);
+        let judging = self.judging(rule);
         let fenced = self.states.get(&rule.header.name).is_some_and(|state| state.fenced.is_some());
-        let ripe = fenced || self.whole(rule, next);
-        if ripe {
-            self.take_over(rule, mode, out)?;
-        }
-        Ok(ripe)
+        let ripe = self.waiting(rule).into_iter().rev().find(|(_, newer)| {
+            let next = first_end_after(end - judging.slide_ms, newer.slide_ms);
+            (fenced && newer.version != judging.version) || self.whole(newer, next)
+        });
+        let Some((at, _)) = ripe else { return Ok(false) };
+        self.take_over(rule, at, mode, out)?;
+        Ok(true)
     }
 
-    /// The version in force judges from now on.
-    pub(super) fn take_over(&mut self, new: &Arc<Rule>, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
-        let Some(Older { rule, .. }) = self.older.remove(&new.header.name) else { return Ok(()) };
+    /// The version at a place in the list judges from now on, at its end the one in force. Those before it are not needed
+    /// any more.
+    pub(super) fn take_over(
+        &mut self,
+        in_force: &Arc<Rule>,
+        at: usize,
+        mode: Mode,
+        out: &mut Vec<Output>,
+    ) -> Result<()> {
+        let Some(mut older) = self.older.remove(&in_force.header.name) else { return Ok(()) };
+        let rule = Arc::clone(&older[0].rule);
+        let newer = older.split_off(at.min(older.len()));
+        let new = &newer.first().map_or_else(|| Arc::clone(in_force), |newer| Arc::clone(&newer.rule));
+        if !newer.is_empty() {
+            self.older.insert(in_force.header.name.clone(), newer);
+        }
         if let Some(state) = self.states.get_mut(&rule.header.name) {
             if let (Some(reason), Mode::Live) = (state.fenced.take(), mode) {
                 let end = state.next_end.map_or(0, |end| end - rule.slide_ms);

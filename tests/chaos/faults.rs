@@ -262,7 +262,7 @@ impl Fleet {
             Kind::StoreGone => {
                 clickhouse.stop();
                 self.outages += 1;
-                pause(if self.outages % LONG_EVERY == 0 { LONG_MS } else { 2_000 + wait_ms * 3 / 2 });
+                pause(if self.outages.is_multiple_of(LONG_EVERY) { LONG_MS } else { 2_000 + wait_ms * 3 / 2 });
                 clickhouse.start_again();
                 format!("ClickHouse gone for {} ms", now() - at_ms)
             }
