@@ -104,11 +104,12 @@ fn shares(samples: &[(Sample, i64)], column: usize) -> BTreeMap<&Option<String>,
     let mut counts: BTreeMap<&Option<String>, i64> = BTreeMap::new();
     for (sample, times) in samples {
         if let Some(value) = sample.get(column) {
-            *counts.entry(value).or_default() += times;
+            let count = counts.entry(value).or_default();
+            *count = times.saturating_add(*count);
         }
     }
-    let all: i64 = samples.iter().map(|(_, times)| times).sum();
-    counts.into_iter().map(|(value, count)| (value, count as f64 / all as f64)).collect()
+    let all: f64 = samples.iter().map(|(_, times)| *times as f64).sum();
+    counts.into_iter().map(|(value, count)| (value, count as f64 / all)).collect()
 }
 
 /// Shares are estimates: more digits would say more than is known.
@@ -139,7 +140,10 @@ fn by_series(window: &Window<'_>, fold: &FoldUse, keys: &[usize]) -> Result<BySe
         let texts = rows.column(keys.len()).as_string::<i32>();
         if offending > 0 && texts.is_valid(row) {
             let series = series_of(window.rule, keys, &rows, row)?;
-            found.insert(series, (samples::read(texts.value(row)), offending));
+            let mut samples = samples::read(texts.value(row));
+            // A garbled state may say anything; what is not a count has no share.
+            samples.retain(|(_, times)| (1..=offending).contains(times));
+            found.insert(series, (samples, offending));
         }
     }
     Ok(found)

@@ -305,7 +305,7 @@ impl World {
     /// JUDGE, with the rules compiled before and this state.
     fn judge(&self, recorded: Recorded, log_start: i64) -> Option<Judge> {
         let mut judge = Judge::new(StateOptions { snapshot_interval_ms: 1_000, part_bytes_max: 4 << 20 }, self.sets());
-        judge.begin(0, recorded, log_start, "one", 0).ok().map(|_| judge)
+        judge.begin(0, recorded, log_start, "one", 0).inspect_err(|error| println!("{error}")).ok().map(|_| judge)
     }
 }
 
