@@ -162,10 +162,6 @@ pub fn run(
         play.idle(latest, &counts, &mut emit)?;
     }
     play.flush(Millis::MAX, &mut emit);
-    for (fold, reason) in play.folder.failed() {
-        let users = set.rules.iter().filter(|rule| rule.folds.iter().any(|used| used.ids.fold == fold));
-        play.summary.fenced.extend(users.map(|rule| (rule.header.name.clone(), reason.clone())));
-    }
     play.summary.late = play.judge.late().into_iter().map(|(rule, late)| (rule.to_owned(), late)).collect();
     Ok((play.summary, play.judge))
 }

@@ -138,6 +138,8 @@ pub struct Sections {
     pub rules: u64,
     /// The folds computed, with their aggregates: a window is whole where every range since its start has them.
     pub computed: BTreeMap<String, Vec<String>>,
+    /// Folds that failed on an event, and why: they are computed no more.
+    pub failed: BTreeMap<String, String>,
     /// The sections.
     pub sections: Vec<Section>,
     /// Their states.
@@ -233,6 +235,8 @@ enum Header {
         #[serde(default)]
         rules: u64,
         computed: BTreeMap<String, Vec<String>>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        failed: BTreeMap<String, String>,
         sections: Vec<Section>,
         partials: Vec<PartialsHeader>,
     },
@@ -268,6 +272,7 @@ impl Record {
                     partitions: sections.partitions,
                     rules: sections.rules,
                     computed: sections.computed.clone(),
+                    failed: sections.failed.clone(),
                     sections: sections.sections.clone(),
                     partials,
                 }
@@ -281,7 +286,7 @@ impl Record {
         let (header, mut rest) = open::<Header>(bytes)?;
         Ok(match header {
             Header::RuleSet(set) => Self::RuleSet(set),
-            Header::Sections { partition, partitions, rules, computed, sections, partials } => {
+            Header::Sections { partition, partitions, rules, computed, failed, sections, partials } => {
                 let mut read = Vec::new();
                 for one in partials {
                     if one.bytes > rest.len() {
@@ -295,7 +300,7 @@ impl Record {
                 if let Some(wrong) = wrong {
                     return Err(FormatError::Damaged(wrong.into()));
                 }
-                Self::Sections(Sections { partition, partitions, rules, computed, sections, partials: read })
+                Self::Sections(Sections { partition, partitions, rules, computed, failed, sections, partials: read })
             }
         })
     }
@@ -395,6 +400,7 @@ mod tests {
             partitions: 8,
             rules: 3,
             computed: BTreeMap::from([("f".into(), vec!["a".into()])]),
+            failed: BTreeMap::from([("g".into(), "it wraps".into())]),
             sections: vec![section],
             partials: vec![Partials { fold: "f".into(), aggregates: vec!["a".into()], batch }],
         })

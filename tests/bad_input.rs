@@ -81,6 +81,19 @@ fn what_overflows_is_fenced_and_the_others_go_on() {
 }
 
 #[test]
+fn a_fold_that_fails_on_an_event_is_a_breach_of_its_rule() {
+    let sql = format!("SELECT queue, max(depth * 2) AS value FROM {WINDOW} GROUP BY queue");
+    let events: Vec<Value> =
+        (0..60).map(|second| report(second, "q", if second == 30 { i64::MAX } else { 5 })).collect();
+    let (fenced, readings, breaches) =
+        play(&[rule("wide", "levels: {warning: value > 1000000}", &sql), healthy()], &events);
+    let [(name, reason)] = fenced.as_slice() else { panic!("{fenced:?}") };
+    assert_eq!((name.as_str(), breaches), ("wide", 1), "{reason}");
+    assert!(reason.contains("verflow"), "{reason}");
+    assert_eq!(readings.iter().filter(|rule| *rule == "healthy").count(), 5);
+}
+
+#[test]
 fn a_join_that_multiplies_is_fenced() {
     let side = format!("(SELECT service, queue, count(*) AS n FROM {WINDOW} GROUP BY service, queue)");
     let sql = format!("SELECT count(*) AS value FROM {side} AS a JOIN {side} AS b ON a.service = b.service");

@@ -242,7 +242,7 @@ impl Folder {
         partition.close(source, end, &intake.folds, &self.plans, &self.failed).map(Some)
     }
 
-    /// Folds that failed on an event: fingerprint and reason. Windows over them are partial from there on.
+    /// Folds that failed on an event: fingerprint and reason. JUDGE fences off the rules that use them.
     pub fn failed(&self) -> BTreeMap<String, String> {
         self.failed.iter().map(|(fold, reason)| (self.plans[*fold].fingerprint.clone(), reason.clone())).collect()
     }
@@ -259,16 +259,16 @@ impl Folder {
 
     /// Spreads sections over partials partitions: each gets every section, with the states that belong to it.
     pub fn spread(&self, folded: &[Folded], partitions: i32) -> Result<Vec<Sections>> {
+        let failed = self.failed();
         let mut computed = self.computed.clone();
-        for fold in self.failed.keys() {
-            computed.remove(&self.plans[*fold].fingerprint);
-        }
+        computed.retain(|fold, _| !failed.contains_key(fold));
         let mut out: Vec<Sections> = (0..partitions)
             .map(|partition| Sections {
                 partition,
                 partitions,
                 rules: self.rules,
                 computed: computed.clone(),
+                failed: failed.clone(),
                 sections: folded.iter().map(|folded| folded.section.clone()).collect(),
                 partials: Vec::new(),
             })

@@ -208,7 +208,7 @@ impl Judge {
     }
 
     fn sections(&mut self, sections: Sections, append_ms: Millis, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
-        let Sections { mut computed, sections, partials, rules, .. } = sections;
+        let Sections { mut computed, failed, sections, partials, rules, .. } = sections;
         let in_force = self.rules.as_ref().map_or(0, |active| active.record.number);
         if rules > in_force || (rules > 0 && rules < self.first_rules) {
             // Folded by rules that are not in this log, or were only followed here: the first will be appended, and then
@@ -222,6 +222,9 @@ impl Judge {
                 out.push(Output::Notice(Notice::Refused { section: describe(section) }));
             }
             return Ok(());
+        }
+        for (fold, reason) in &failed {
+            self.fence_users(fold, rules, reason, append_ms, out);
         }
         computed.retain(|fold, _| self.panes.contains_key(fold));
         let rows = by_section(&partials, sections.len())?;

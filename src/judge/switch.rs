@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 
 use super::{
     Active, Compiled, Judge, Mode,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     fold::accumulate::FoldPlan,
-    panes::{Millis, first_end_after},
+    panes::{Millis, first_end_after, is_time},
     partial::RuleSetRecord,
     rules::{Rule, RuleSet, plan::share},
 };
@@ -107,6 +107,12 @@ impl Judge {
         Arc::clone(older.map_or(rule, |older| &older.rule))
     }
 
+    /// The number of the rule set that the version of a rule comes from that judges now.
+    pub(super) fn judged_since(&self, rule: &Arc<Rule>, active: &Active) -> u64 {
+        let older = self.older.get(&rule.header.name).and_then(|older| older.first());
+        older.map_or(&active.record, |older| &older.record).number
+    }
+
     /// The versions of a rule that wait for the one that judges, by their place in the list, the oldest first; the one in
     /// force is the last.
     fn waiting<'a>(&'a self, rule: &'a Arc<Rule>) -> Vec<(usize, &'a Arc<Rule>)> {
@@ -114,18 +120,19 @@ impl Judge {
         older.iter().map(|older| &older.rule).chain([rule]).enumerate().skip(1).collect()
     }
 
-    /// The newest version that has all of the first window there is: one that has not judged yet stands back behind it.
+    /// The newest version that has all of the first window there is: one that has not judged yet stands back behind it. Before
+    /// that window closes, an earlier one may yet come.
     pub(super) fn newer_with_all(&self, rule: &Arc<Rule>, first: Option<Millis>, watermark: Millis) -> Option<usize> {
         let has_all = |newer: &Arc<Rule>| {
             let end = self.first_end(newer, watermark);
-            end.is_some_and(|end| first.is_none_or(|first| end <= first) && self.whole(newer, end))
+            end.is_some_and(|end| end <= watermark && first.is_none_or(|first| end <= first) && self.whole(newer, end))
         };
         self.waiting(rule).into_iter().rev().find(|(_, newer)| has_all(newer)).map(|(at, _)| at)
     }
 
     /// The oldest version that has anything: one that has nothing to judge by waits for nothing.
     pub(super) fn newer_with_any(&self, rule: &Arc<Rule>, watermark: Millis) -> Option<usize> {
-        let has_any = |newer: &Arc<Rule>| self.first_end(newer, watermark).is_some();
+        let has_any = |newer: &Arc<Rule>| self.first_end(newer, watermark).is_some_and(|end| end <= watermark);
         self.waiting(rule).into_iter().find(|(_, newer)| has_any(newer)).map(|(at, _)| at)
     }
 
@@ -195,6 +202,26 @@ impl Judge {
             state.next_end = state.next_end.map(|end| first_end_after(end - rule.slide_ms, new.slide_ms));
         }
         self.replan()
+    }
+
+    /// Fences off the rules of a fold that failed where it was computed by this rule set.
+    pub(super) fn fence_users(
+        &mut self,
+        fold: &str,
+        rules: u64,
+        reason: &str,
+        append_ms: Millis,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(active) = self.rules.clone().filter(|_| is_time(append_ms)) else { return };
+        for rule in &active.set.rules {
+            let (rule, since) = (self.judging(rule), self.judged_since(rule, &active));
+            let uses = rule.all_folds().any(|used| used.ids.fold == fold);
+            if uses && rules >= since && (rule.spread || self.partition == 0) {
+                let end = self.states.get(&rule.header.name).and_then(|state| state.next_end).unwrap_or(append_ms);
+                self.fence(&rule, end, &DataFusionError::Execution(reason.to_owned()), out);
+            }
+        }
     }
 
     fn remove(&mut self, rule: &Arc<Rule>, mode: Mode, out: &mut Vec<Output>) {

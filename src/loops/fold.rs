@@ -172,7 +172,7 @@ fn tell_failed(set: &Arc<RuleSet>, failed: &BTreeMap<String, String>) {
             tracing::error!(
                 rule = rule.header.name,
                 reason,
-                "the rule failed on an event; its readings are partial until it changes"
+                "the rule failed on an event; it is fenced off until it changes"
             );
         }
     }
