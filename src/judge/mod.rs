@@ -270,7 +270,8 @@ impl Judge {
                         self.merge(&partials[at], &states, &mut late)?;
                     }
                     for (rule, events) in late {
-                        self.states.entry(rule.clone()).or_default().late += events;
+                        let state = self.states.entry(rule.clone()).or_default();
+                        state.late = state.late.saturating_add(events);
                         out.push(Output::Notice(Notice::Late { rule, events }));
                     }
                     self.chain.accept(section, &computed, append_ms, |table| {
@@ -326,8 +327,8 @@ impl Judge {
             users.iter().map(|(_, kept, _)| *kept).min().unwrap_or(Millis::MIN)
         };
         for (rule, _, whole) in &users {
-            let late: i64 =
-                panes.iter().zip(rows.values()).filter(|(pane, _)| *pane < whole).map(|(_, rows)| rows).sum();
+            let late = panes.iter().zip(rows.values()).filter(|(pane, _)| *pane < whole);
+            let late = late.fold(0_i64, |sum, (_, rows)| sum.saturating_add(*rows));
             if late > 0 {
                 let known = lates.entry(rule.header.name.clone()).or_default();
                 *known = late.max(*known);

@@ -213,12 +213,13 @@ impl Judge {
         append_ms: Millis,
         out: &mut Vec<Output>,
     ) {
-        let Some(active) = self.rules.clone().filter(|_| is_time(append_ms)) else { return };
+        let Some(active) = self.rules.clone() else { return };
+        let now = if is_time(append_ms) { append_ms } else { 0 };
         for rule in &active.set.rules {
             let (rule, since) = (self.judging(rule), self.judged_since(rule, &active));
             let uses = rule.all_folds().any(|used| used.ids.fold == fold);
             if uses && rules >= since && (rule.spread || self.partition == 0) {
-                let end = self.states.get(&rule.header.name).and_then(|state| state.next_end).unwrap_or(append_ms);
+                let end = self.states.get(&rule.header.name).and_then(|state| state.next_end).unwrap_or(now);
                 self.fence(&rule, end, &DataFusionError::Execution(reason.to_owned()), out);
             }
         }
