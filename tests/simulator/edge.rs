@@ -122,8 +122,10 @@ impl SimulatedEdge {
             turn().await;
         }
         self.world.borrow_mut().kafka.begin(&self.writer, epoch)?;
+        // Records are sent one behind the other, not one after the other: many take no longer than some.
+        let pause = (records.len() / 8).max(4);
         for record in records {
-            if self.world.borrow_mut().random.once_in(4) {
+            if self.world.borrow_mut().random.once_in(pause) {
                 turn().await;
             }
             self.world.borrow_mut().kafka.append(&self.writer, epoch, record)?;
