@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     panes::{Millis, is_time},
     position::Range,
-    rules::{Files, Settings, diagnostics::Source},
+    rules::{Files, Rule, Settings, diagnostics::Source},
 };
 
 /// The format that is written.
@@ -138,12 +138,34 @@ pub struct Sections {
     pub rules: u64,
     /// The folds computed, with their aggregates: a window is whole where every range since its start has them.
     pub computed: BTreeMap<String, Vec<String>>,
-    /// Folds that failed on an event, and why: they are computed no more.
-    pub failed: BTreeMap<String, String>,
+    /// What failed on an event, and is computed no more.
+    pub failed: Vec<Failure>,
     /// The sections.
     pub sections: Vec<Section>,
     /// Their states.
     pub partials: Vec<Partials>,
+}
+
+/// A fold, or an aggregate of one, that failed on an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The fold.
+    pub fold: String,
+    /// The aggregate; `None` where it is the filter or a key, and so all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+impl Failure {
+    /// True where a rule uses what failed.
+    pub fn is_of(&self, rule: &Rule) -> bool {
+        rule.all_folds().any(|used| {
+            let whole = self.aggregate.as_ref().is_none_or(|aggregate| used.ids.aggregates.contains(aggregate));
+            used.ids.fold == self.fold && whole
+        })
+    }
 }
 
 /// A rule set as it enters the log.
@@ -235,8 +257,8 @@ enum Header {
         #[serde(default)]
         rules: u64,
         computed: BTreeMap<String, Vec<String>>,
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        failed: BTreeMap<String, String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        failed: Vec<Failure>,
         sections: Vec<Section>,
         partials: Vec<PartialsHeader>,
     },
@@ -400,7 +422,7 @@ mod tests {
             partitions: 8,
             rules: 3,
             computed: BTreeMap::from([("f".into(), vec!["a".into()])]),
-            failed: BTreeMap::from([("g".into(), "it wraps".into())]),
+            failed: vec![Failure { fold: "f".into(), aggregate: Some("b".into()), reason: "it wraps".into() }],
             sections: vec![section],
             partials: vec![Partials { fold: "f".into(), aggregates: vec!["a".into()], batch }],
         })

@@ -429,7 +429,7 @@ prop_compose! {
             partition: 1,
             partitions: 4,
             computed: BTreeMap::from([("fold".to_owned(), aggregates.clone())]),
-            failed: BTreeMap::new(),
+            failed: Vec::new(),
             sections,
             partials: vec![Partials { fold: "fold".into(), aggregates, batch }],
         }

@@ -3,7 +3,7 @@
 //! The accumulators are DataFusion's own and live across batches. A state is a row: the pane, the keys, how many
 //! events it stands for, then the state columns of each aggregate.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch},
@@ -11,7 +11,7 @@ use arrow::{
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
 };
 use datafusion::{
-    common::{DFSchema, Result, exec_datafusion_err, exec_err},
+    common::{DFSchema, DataFusionError, Result, exec_datafusion_err, exec_err},
     execution::context::ExecutionProps,
     logical_expr::{EmitTo, GroupsAccumulator, physical_planning_context::PhysicalPlanningContext},
     physical_expr::{
@@ -115,6 +115,8 @@ pub struct Accumulation {
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
     rows: Vec<i64>,
     scratch: Vec<usize>,
+    /// Aggregates that failed on an event, by their place in the plan: they are computed no more.
+    failed: BTreeSet<usize>,
 }
 
 impl std::fmt::Debug for Accumulation {
@@ -124,14 +126,15 @@ impl std::fmt::Debug for Accumulation {
 }
 
 fn accumulators(plan: &FoldPlan) -> Result<Vec<Box<dyn GroupsAccumulator>>> {
-    let one = |computed: &Computed| -> Result<Box<dyn GroupsAccumulator>> {
-        if computed.function.groups_accumulator_supported() {
-            return computed.function.create_groups_accumulator();
-        }
-        let function = Arc::clone(&computed.function);
-        Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
-    };
-    plan.computed.iter().map(one).collect()
+    plan.computed.iter().map(accumulator).collect()
+}
+
+fn accumulator(computed: &Computed) -> Result<Box<dyn GroupsAccumulator>> {
+    if computed.function.groups_accumulator_supported() {
+        return computed.function.create_groups_accumulator();
+    }
+    let function = Arc::clone(&computed.function);
+    Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
 }
 
 impl Accumulation {
@@ -146,6 +149,7 @@ impl Accumulation {
             groups,
             rows: Vec::new(),
             scratch: Vec::new(),
+            failed: BTreeSet::new(),
         })
     }
 
@@ -164,8 +168,9 @@ impl Accumulation {
         self.rows.is_empty()
     }
 
-    /// Adds events; `times` are their event times.
-    pub fn update(&mut self, events: &RecordBatch, times: &[Millis]) -> Result<()> {
+    /// Adds events; `times` are their event times. Answers with the aggregates that fail on them, by their place in the
+    /// plan: the others go on. The error is that of the whole fold, of its filter or its keys.
+    pub fn update(&mut self, events: &RecordBatch, times: &[Millis]) -> Result<Vec<(usize, DataFusionError)>> {
         let panes: ArrayRef =
             Arc::new(times.iter().map(|time| pane_start(*time, self.plan.pane_ms)).collect::<Int64Array>());
         let (events, panes) = match &self.plan.filter {
@@ -177,7 +182,7 @@ impl Accumulation {
             }
         };
         if events.num_rows() == 0 {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let mut columns = vec![panes];
         for key in &self.plan.keys {
@@ -189,24 +194,39 @@ impl Accumulation {
         for group in &self.scratch {
             self.rows[*group] += 1;
         }
-        for (accumulator, computed) in self.accumulators.iter_mut().zip(&self.plan.computed) {
-            let mut values = Vec::new();
-            for arg in computed.function.expressions() {
-                values.push(arg.evaluate(&events)?.into_array(events.num_rows())?);
+        let mut failures = Vec::new();
+        for (at, (accumulator, computed)) in self.accumulators.iter_mut().zip(&self.plan.computed).enumerate() {
+            if self.failed.contains(&at) {
+                continue;
             }
-            let filter = match &computed.filter {
-                None => None,
-                Some(filter) => Some(filter.evaluate(&events)?.into_array(events.num_rows())?),
+            let update = || {
+                let mut values = Vec::new();
+                for arg in computed.function.expressions() {
+                    values.push(arg.evaluate(&events)?.into_array(events.num_rows())?);
+                }
+                let filter = match &computed.filter {
+                    None => None,
+                    Some(filter) => Some(filter.evaluate(&events)?.into_array(events.num_rows())?),
+                };
+                let filter: Option<&BooleanArray> = filter.as_ref().map(|array| array.as_boolean());
+                accumulator.update_batch(&values, &self.scratch, filter, total)
             };
-            let filter: Option<&BooleanArray> = filter.as_ref().map(|array| array.as_boolean());
-            accumulator.update_batch(&values, &self.scratch, filter, total)?;
+            if let Err(error) = survived(update) {
+                self.failed.insert(at);
+                failures.push((at, error));
+            }
         }
-        Ok(())
+        Ok(failures)
     }
 
     /// The states, leaving nothing behind.
     pub fn take(&mut self) -> Result<RecordBatch> {
         let mut columns = self.groups.emit(EmitTo::All)?;
+        for (at, computed) in self.plan.computed.iter().enumerate().filter(|(at, _)| self.failed.contains(at)) {
+            // What failed may be anything; the state of nothing does no harm where it is merged.
+            self.accumulators[at] = accumulator(computed)?;
+            nothing(computed, self.accumulators[at].as_mut(), self.rows.len())?;
+        }
         columns.push(Arc::new(Int64Array::from(std::mem::take(&mut self.rows))));
         for accumulator in &mut self.accumulators {
             columns.extend(accumulator.state(EmitTo::All)?);

@@ -22,7 +22,7 @@ use self::accumulate::{Accumulation, FoldPlan};
 use crate::{
     decode::{Decoded, Decoder, Event, Limits, Rejected},
     panes::{Millis, pane_start},
-    partial::{Partials, Section, Sections},
+    partial::{Failure, Partials, Section, Sections},
     position::Range,
     rules::{
         RuleSet,
@@ -96,6 +96,9 @@ struct Open {
     accumulations: Vec<Accumulation>,
 }
 
+/// What failed, and why: folds, or aggregates of them by their place in the plan.
+type Failed = BTreeMap<(usize, Option<usize>), String>;
+
 /// Folds the events of any number of source partitions.
 pub struct Folder {
     /// The number of the rule set.
@@ -103,8 +106,8 @@ pub struct Folder {
     plans: Vec<Arc<FoldPlan>>,
     intakes: BTreeMap<String, Intake>,
     partitions: BTreeMap<Source, Partition>,
-    /// Folds that failed on an event, and why: they are computed no more, and the sections say so.
-    failed: BTreeMap<usize, String>,
+    /// What failed on an event, and why: it is computed no more, and the sections say so.
+    failed: Failed,
     computed: BTreeMap<String, Vec<String>>,
 }
 
@@ -148,7 +151,7 @@ impl Folder {
         }
         let computed = plans.iter().map(|plan| (plan.fingerprint.clone(), plan.aggregates.clone())).collect();
         let rules = sets.last().map_or(0, |(_, number)| *number);
-        Ok(Self { rules, plans, intakes, partitions: BTreeMap::new(), failed: BTreeMap::new(), computed })
+        Ok(Self { rules, plans, intakes, partitions: BTreeMap::new(), failed: Failed::new(), computed })
     }
 
     /// Goes on with other rule sets where this one stopped. Nothing may be open.
@@ -206,23 +209,15 @@ impl Folder {
             // Lateness follows the order of positions, not how events were cut into batches: where the running
             // watermark passes a pane's end, the section ends, and what comes after is judged against that.
             if before.is_none_or(|before| pane(before) != pane(latest)) {
-                partition.update(
-                    &batch.slice(start, row + 1 - start),
-                    &times[start..=row],
-                    &intake.folds,
-                    &mut self.failed,
-                );
+                let events = batch.slice(start, row + 1 - start);
+                partition.update(&events, &times[start..=row], &intake.folds, &mut self.failed);
                 start = row + 1;
                 out.push(partition.close(source, offsets[row] + 1, &intake.folds, &self.plans, &self.failed)?);
             }
         }
         if start < times.len() {
-            partition.update(
-                &batch.slice(start, times.len() - start),
-                &times[start..],
-                &intake.folds,
-                &mut self.failed,
-            );
+            let events = batch.slice(start, times.len() - start);
+            partition.update(&events, &times[start..], &intake.folds, &mut self.failed);
         }
         partition.open.range.end = next.max(partition.open.range.end);
         let open = &partition.open.accumulations;
@@ -242,9 +237,14 @@ impl Folder {
         partition.close(source, end, &intake.folds, &self.plans, &self.failed).map(Some)
     }
 
-    /// Folds that failed on an event: fingerprint and reason. JUDGE fences off the rules that use them.
-    pub fn failed(&self) -> BTreeMap<String, String> {
-        self.failed.iter().map(|(fold, reason)| (self.plans[*fold].fingerprint.clone(), reason.clone())).collect()
+    /// What failed on an event. JUDGE fences off the rules that use it.
+    pub fn failed(&self) -> Vec<Failure> {
+        let failure = |((fold, aggregate), reason): (&(usize, Option<usize>), &String)| {
+            let plan = &self.plans[*fold];
+            let aggregate = aggregate.map(|at| plan.aggregates[at].clone());
+            Failure { fold: plan.fingerprint.clone(), aggregate, reason: reason.clone() }
+        };
+        self.failed.iter().map(failure).collect()
     }
 
     /// The position after the last event folded.
@@ -261,7 +261,12 @@ impl Folder {
     pub fn spread(&self, folded: &[Folded], partitions: i32) -> Result<Vec<Sections>> {
         let failed = self.failed();
         let mut computed = self.computed.clone();
-        computed.retain(|fold, _| !failed.contains_key(fold));
+        for Failure { fold, aggregate, .. } in &failed {
+            match (aggregate, computed.get_mut(fold)) {
+                (Some(aggregate), Some(aggregates)) => aggregates.retain(|known| known != aggregate),
+                _ => _ = computed.remove(fold),
+            }
+        }
         let mut out: Vec<Sections> = (0..partitions)
             .map(|partition| Sections {
                 partition,
@@ -303,18 +308,16 @@ impl Folder {
 }
 
 impl Partition {
-    fn update(
-        &mut self,
-        events: &RecordBatch,
-        times: &[Millis],
-        folds: &[usize],
-        failed: &mut BTreeMap<usize, String>,
-    ) {
+    fn update(&mut self, events: &RecordBatch, times: &[Millis], folds: &[usize], failed: &mut Failed) {
         for (accumulation, fold) in self.open.accumulations.iter_mut().zip(folds) {
-            if !failed.contains_key(fold)
-                && let Err(error) = survived(|| accumulation.update(events, times))
-            {
-                failed.insert(*fold, error.strip_backtrace());
+            if failed.contains_key(&(*fold, None)) {
+                continue;
+            }
+            match survived(|| accumulation.update(events, times)) {
+                Ok(failures) => failed.extend(
+                    failures.into_iter().map(|(aggregate, error)| ((*fold, Some(aggregate)), error.strip_backtrace())),
+                ),
+                Err(error) => _ = failed.insert((*fold, None), error.strip_backtrace()),
             }
         }
     }
@@ -325,11 +328,11 @@ impl Partition {
         end: i64,
         folds: &[usize],
         plans: &[Arc<FoldPlan>],
-        failed: &BTreeMap<usize, String>,
+        failed: &Failed,
     ) -> Result<Folded> {
         let mut states = Vec::new();
         for (accumulation, fold) in self.open.accumulations.iter_mut().zip(folds) {
-            if !accumulation.is_empty() && !failed.contains_key(fold) {
+            if !accumulation.is_empty() && !failed.contains_key(&(*fold, None)) {
                 states.push((*fold, accumulation.take()?));
                 // What took its states begins anew: accumulators do not promise to be usable after.
                 *accumulation = Accumulation::new(&plans[*fold])?;

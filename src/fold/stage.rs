@@ -9,11 +9,10 @@ use super::{Folded, Folder, NumberedSet, Origin, Source};
 use crate::{
     decode::{Event, Limits},
     panes::Millis,
-    partial::{FormatError, Record, Section},
+    partial::{Failure, FormatError, Record, Section},
     position::Range,
 };
 
-/// A partials record stays below this, well under what the topic takes.
 /// How many closed sections are collected before a transaction is due whatever the clock says.
 const SECTIONS_MAX: usize = 100;
 /// How often a partition that is at its end says so, in milliseconds.
@@ -209,8 +208,8 @@ impl Stage {
         }
     }
 
-    /// Folds that failed on an event: fingerprint and reason.
-    pub fn failed(&self) -> BTreeMap<String, String> {
+    /// What failed on an event.
+    pub fn failed(&self) -> Vec<Failure> {
         self.folder.failed()
     }
 

@@ -223,8 +223,8 @@ impl Judge {
             }
             return Ok(());
         }
-        for (fold, reason) in &failed {
-            self.fence_users(fold, rules, reason, append_ms, out);
+        for failure in &failed {
+            self.fence_users(failure, rules, append_ms, out);
         }
         computed.retain(|fold, _| self.panes.contains_key(fold));
         let rows = by_section(&partials, sections.len())?;
@@ -535,7 +535,9 @@ impl Judge {
                 let readings = remembered.readings(&spec.table.schema)?;
                 // A reading that ends where a window ends is in it.
                 let mut states = Accumulation::new(plan)?;
-                states.update(&readings, &vec![at; readings.num_rows()])?;
+                if let Some((_, error)) = states.update(&readings, &vec![at; readings.num_rows()])?.pop() {
+                    return Err(error);
+                }
                 if states.is_empty() { Ok(()) } else { store.add(pane_start(at, plan.pane_ms), states.take()?) }
             };
             if let Err(error) = feed() {

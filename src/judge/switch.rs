@@ -18,7 +18,7 @@ use super::{
 use crate::{
     fold::accumulate::FoldPlan,
     panes::{Millis, first_end_after, is_time},
-    partial::RuleSetRecord,
+    partial::{Failure, RuleSetRecord},
     rules::{Rule, RuleSet, plan::share},
 };
 
@@ -204,23 +204,15 @@ impl Judge {
         self.replan()
     }
 
-    /// Fences off the rules of a fold that failed where it was computed by this rule set.
-    pub(super) fn fence_users(
-        &mut self,
-        fold: &str,
-        rules: u64,
-        reason: &str,
-        append_ms: Millis,
-        out: &mut Vec<Output>,
-    ) {
+    /// Fences off the rules that use what failed, where it failed by the rule set that judges them, or a later one.
+    pub(super) fn fence_users(&mut self, failure: &Failure, rules: u64, append_ms: Millis, out: &mut Vec<Output>) {
         let Some(active) = self.rules.clone() else { return };
         let now = if is_time(append_ms) { append_ms } else { 0 };
         for rule in &active.set.rules {
             let (rule, since) = (self.judging(rule), self.judged_since(rule, &active));
-            let uses = rule.all_folds().any(|used| used.ids.fold == fold);
-            if uses && rules >= since && (rule.spread || self.partition == 0) {
+            if failure.is_of(&rule) && rules >= since && (rule.spread || self.partition == 0) {
                 let end = self.states.get(&rule.header.name).and_then(|state| state.next_end).unwrap_or(now);
-                self.fence(&rule, end, &DataFusionError::Execution(reason.to_owned()), out);
+                self.fence(&rule, end, &DataFusionError::Execution(failure.reason.clone()), out);
             }
         }
     }

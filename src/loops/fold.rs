@@ -17,6 +17,7 @@ use crate::{
         stage::{DeadLetter, Stage, Transaction},
     },
     panes::Millis,
+    partial::Failure,
     position::Range,
     rules::{RuleSet, catalog::Catalog},
 };
@@ -166,9 +167,9 @@ async fn learn(job: &Job, rules: &mut Sets, edge: &mut impl Edge) -> Result<Vec<
     }
 }
 
-fn tell_failed(set: &Arc<RuleSet>, failed: &BTreeMap<String, String>) {
+fn tell_failed(set: &Arc<RuleSet>, failed: &[Failure]) {
     for rule in &set.rules {
-        for reason in rule.folds.iter().filter_map(|fold| failed.get(&fold.ids.fold)) {
+        for Failure { reason, .. } in failed.iter().filter(|failure| failure.is_of(rule)) {
             tracing::error!(
                 rule = rule.header.name,
                 reason,
