@@ -6,6 +6,7 @@ SEEDS ?= 100000
 # The long form of the chaos test; the variables are explained at the head of tests/chaos/mod.rs.
 export CHAOS_EVENTS ?= 5000000
 export CHAOS_FAULTS ?= 208
+export CHAOS_RULES ?= 1
 export CHAOS_REPORT ?= $(CURDIR)/target/chaos.md
 
 .PHONY: chaos simulate fuzz
