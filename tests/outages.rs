@@ -70,6 +70,20 @@ fn a_broker_that_is_not_there_is_an_error_after_a_while() {
 }
 
 #[test]
+fn who_waits_for_a_broker_ends_when_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tierwatch"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    command.env("TIERWATCH__KAFKA__BROKERS", format!("127.0.0.1:{}", free_port()));
+    let instance = start(command, folder.path(), "one");
+    wait_for("a first try", &[&instance.log], Duration::from_secs(30), || {
+        let said = fs::read_to_string(&instance.log).unwrap_or_default();
+        (!said.contains("trying again")).then_some(said)
+    });
+    end_cleanly(instance);
+}
+
+#[test]
 fn a_clickhouse_that_is_down_delays_nothing_but_itself_and_catches_up() {
     let kafka = Kafka::start();
     let mut clickhouse = ClickHouse::start();

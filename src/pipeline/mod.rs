@@ -104,10 +104,8 @@ pub enum Error {
 
 /// Runs stages until shutdown is asked or one fails.
 pub fn run(context: &Context, stages: &BTreeSet<Stage>) -> Result<(), Error> {
-    kafka::topics::connect(&context.client, context.job.config.kafka.connect_timeout)?;
-    kafka::topics::check(&context.client, &context.job.config.topics)?;
-    if stages.contains(&Stage::Fold) {
-        announce(context)?;
+    if !begin(context, stages.contains(&Stage::Fold))? {
+        return Ok(());
     }
     let first: Arc<Mutex<Option<Error>>> = Arc::default();
     let mut threads = Vec::new();
@@ -153,6 +151,27 @@ pub fn run(context: &Context, stages: &BTreeSet<Stage>) -> Result<(), Error> {
     }
     let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
     first.or(panicked).map_or(Ok(()), Err)
+}
+
+/// Waits for brokers and topics, and brings the rules into the log. False where the process was asked to end meanwhile.
+fn begin(context: &Context, rules: bool) -> Result<bool, Error> {
+    const NAME: &str = "start";
+    let own = context.clone();
+    let start = move || {
+        kafka::topics::connect(&own.client, own.job.config.kafka.connect_timeout)?;
+        kafka::topics::check(&own.client, &own.job.config.topics)?;
+        if rules { announce(&own) } else { Ok(()) }
+    };
+    let thread = thread::Builder::new().name(NAME.into()).stack_size(16 << 20).spawn(start).map_err(Error::Runtime)?;
+    while !thread.is_finished() {
+        if context.shutdown.asked_for(END_MAX) {
+            tracing::warn!("asked to end before a broker answered");
+            return Ok(false);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let outcome = thread.join().unwrap_or(Err(Error::Panicked(NAME)));
+    if context.shutdown.asked() { Ok(false) } else { outcome.map(|()| true) }
 }
 
 /// Runs one stage.
