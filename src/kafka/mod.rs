@@ -78,7 +78,10 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// What writes records into a partition at once, outside of any transaction. A record that is not written is told of.
 pub fn last_words(client: &ClientConfig, (topic, partition): &TopicPartition) -> Result<LastWords, Error> {
     let mut client = client.clone();
-    client.set("message.timeout.ms", LAST_WORDS.as_millis().to_string()).set("enable.idempotence", "true");
+    client
+        .set("message.timeout.ms", LAST_WORDS.as_millis().to_string())
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "0");
     let producer: BaseProducer = client.create().map_err(Error::Client)?;
     let (topic, partition) = (topic.clone(), *partition);
     Ok(Box::new(move |(key, value)| {
