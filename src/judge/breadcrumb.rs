@@ -1,9 +1,10 @@
 //! What an owner of a partition leaves behind, so that the next one knows what it died of.
 //!
 //! Most failures of a rule are errors, and fence it off. One that takes the process with it (the stack, the memory of the
-//! machine) would take one owner after the other. So whoever takes a partition over notes where it stands. Where the owner
-//! before came to nothing, the new one is *wary*: before each evaluation it notes outside of any transaction what it is
-//! about to evaluate, until something is published. A window over which two owners have died fences its rule off.
+//! machine) would take one owner after the other. So whoever takes a partition over notes where it stands. Where two owners before came to
+//! nothing (one may only have handed it on), the new one is *wary*: before each evaluation it notes outside of any
+//! transaction what it is about to evaluate, until something is published. A window over which two owners have died
+//! fences its rule off.
 
 use std::fmt;
 
@@ -80,8 +81,8 @@ impl Breadcrumb {
     }
 }
 
-/// What writes a note at once, outside of any transaction.
-pub type LastWords = Box<dyn FnMut(StateRecord)>;
+/// What writes a note at once, outside of any transaction; false where it could not be written.
+pub type LastWords = Box<dyn FnMut(StateRecord) -> bool>;
 
 /// What makes the evaluations of a partition careful: nothing, or what was found of the owners before.
 #[derive(Default)]
@@ -127,8 +128,11 @@ impl Care {
         if let Some(words) = &mut self.words {
             let (rule, version) = (rule.header.name.clone(), rule.version.clone());
             let suspect = Some(Suspect { rule, version, end, times: known + 1 });
-            words(Breadcrumb { suspect, ..self.found.clone() }.record());
-            self.named = true;
+            self.named = words(Breadcrumb { suspect, ..self.found.clone() }.record());
+            if !self.named {
+                // Who cannot write would wait for each: a partition must not stand still for the sake of a note.
+                self.words = None;
+            }
         }
         Ok(())
     }

@@ -13,12 +13,14 @@ pub mod transaction;
 #[expect(unsafe_code, reason = "three calls that rdkafka does not wrap")]
 mod sys;
 
-use std::time::Duration;
+use std::{sync::mpsc, time::Duration};
 
 use rdkafka::{
     ClientConfig,
+    client::ClientContext,
     error::KafkaError,
-    producer::{BaseProducer, BaseRecord, Producer},
+    message::DeliveryResult,
+    producer::{BaseRecord, ProducerContext, ThreadedProducer},
 };
 
 use crate::{config, judge::breadcrumb::LastWords, loops::TopicPartition};
@@ -82,16 +84,36 @@ pub fn last_words(client: &ClientConfig, (topic, partition): &TopicPartition) ->
         .set("message.timeout.ms", LAST_WORDS.as_millis().to_string())
         .set("enable.idempotence", "true")
         .set("linger.ms", "0");
-    let producer: BaseProducer = client.create().map_err(Error::Client)?;
+    let (tell, told) = mpsc::channel();
+    // Its own thread hears at once of what was delivered; a flush would wait for the end of a poll, a tenth of a second.
+    let producer: ThreadedProducer<Delivered> = client.create_with_context(Delivered(tell)).map_err(Error::Client)?;
     let (topic, partition) = (topic.clone(), *partition);
     Ok(Box::new(move |(key, value)| {
         let mut record = BaseRecord::to(&topic).partition(partition).key(&key);
         record.payload = value.as_deref();
-        let sent = producer.send(record).map_err(|(error, _)| error).and_then(|()| producer.flush(LAST_WORDS));
-        if let Err(error) = sent {
-            tracing::warn!(%error, topic, partition, "what is about to be evaluated could not be noted");
+        let sent = producer.send(record).map_err(|(error, _)| error);
+        // The client itself gives up; who is never told would be a fault of it.
+        let written = sent.and_then(|()| told.recv_timeout(2 * LAST_WORDS).unwrap_or(Err(KafkaError::Canceled)));
+        if let Err(error) = &written {
+            tracing::warn!(%error, topic, partition, "what is about to be evaluated could not be noted; no more notes");
         }
+        written.is_ok()
     }))
+}
+
+/// Tells whether a record was delivered.
+struct Delivered(mpsc::Sender<Result<(), KafkaError>>);
+
+impl ClientContext for Delivered {}
+
+impl ProducerContext for Delivered {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let delivered = result.as_ref().map(|_| ()).map_err(|(error, _)| error.clone());
+        // Nobody listens any more where the partition was given up.
+        drop(self.0.send(delivered));
+    }
 }
 
 /// The settings every client shares.

@@ -349,6 +349,7 @@ impl Edge for SimulatedEdge {
         let (world, place) = (Rc::clone(&self.world), place.clone());
         Ok(Box::new(move |(key, value)| {
             world.borrow_mut().kafka.note(&place, key.as_bytes(), value.as_deref().unwrap_or_default());
+            true
         }))
     }
 
