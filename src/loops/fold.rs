@@ -95,6 +95,7 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
                     for partition in partitions {
                         work.begin(&mut stage, edge, &partition).await?;
                     }
+                    work.note(edge).await?;
                 }
                 Rebalance::Revoked(partitions) => {
                     for partition in &partitions {
@@ -190,7 +191,7 @@ struct Fold<'a> {
     begun: BTreeMap<TopicPartition, Known>,
     /// Partitions that were ever read: that the group knows nothing of them is no first start.
     known: BTreeMap<TopicPartition, Known>,
-    /// Partitions read for the first time, to be noted with the next transaction.
+    /// Partitions read for the first time, to be noted before anything of them is written.
     new: BTreeMap<TopicPartition, Known>,
 }
 
@@ -322,6 +323,28 @@ impl<'a> Fold<'a> {
                 self.begin(stage, edge, partition).await?;
             }
         }
+        self.note(edge).await
+    }
+
+    /// Notes lives of topics that nobody has read before. A note may vanish alone, and whoever came next would take the next
+    /// life for this one: so it is read again, before anything of this life is written.
+    async fn note(&mut self, edge: &mut impl Edge) -> Result<(), Error> {
+        while !self.new.is_empty() && !edge.ending() {
+            let notes = self.new.iter().map(|(partition, note)| Outgoing {
+                topic: self.job.config.topics.state.clone(),
+                partition: Some(0),
+                key: Some(source_key(partition).into_bytes()),
+                value: Some(serde_json::to_vec(note).unwrap_or_default()),
+                headers: Vec::new(),
+            });
+            if let Err(error) = edge.publish(notes.collect()).await {
+                tracing::warn!(%error, "which topics are read could not be noted; trying again");
+                edge.ready().await?;
+            }
+            self.known = known(self.job, edge).await?;
+            let known = &self.known;
+            self.new.retain(|partition, note| known.get(partition) != Some(note));
+        }
         Ok(())
     }
 
@@ -448,26 +471,15 @@ impl<'a> Fold<'a> {
         }
         let letters = transaction.dead_letters.iter();
         records.extend(letters.map(|letter| dead_letter(&topics.dead_letters, letter, &self.catalog)));
-        records.extend(self.new.iter().map(|(partition, note)| Outgoing {
-            topic: topics.state.clone(),
-            partition: Some(0),
-            key: Some(source_key(partition).into_bytes()),
-            value: Some(serde_json::to_vec(note).unwrap_or_default()),
-            headers: Vec::new(),
-        }));
         let rejected = u64::try_from(transaction.dead_letters.len()).unwrap_or_default();
         if let Err(error) = edge.write(records, &transaction.offsets).await {
             tracing::warn!(%error, "a FOLD transaction failed; reading again from the last one that did not");
             edge.ready().await?;
-            // Nobody knows whether the notes were written.
-            self.new.clear();
-            self.known = known(self.job, edge).await?;
             for partition in edge.reading() {
                 self.begin(stage, edge, &partition).await?;
             }
-            return Ok(());
+            return self.note(edge).await;
         }
-        self.known.append(&mut self.new);
         tracing::debug!(events = transaction.events, records = transaction.records.len(), "folded");
         if let Some(watcher) = &self.job.watcher {
             watcher.folded(transaction.events, rejected);
