@@ -20,11 +20,51 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     panes::{Millis, is_time},
+    planted,
     position::Range,
     rules::{Files, Rule, Settings, diagnostics::Source},
 };
 
-/// The format that is written.
+/// A format of the records between the stages: its number.
+///
+/// Which one is written is part of the rule set in force, and so changes at a record of the log, as the rules do. A binary
+/// reads every format up to its newest, and writes none before somebody has said that all can read it: instances are
+/// upgraded one by one, and those that were not yet must not meet what they can't read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u8")]
+pub struct RecordFormat(u8);
+
+impl RecordFormat {
+    /// The first of all.
+    pub const FIRST: Self = Self(1);
+
+    /// The newest that this binary reads and writes.
+    pub fn newest() -> Self {
+        Self(VERSION + u8::from(planted::is_later_binary()))
+    }
+
+    /// The first of all: of records that do not say.
+    const fn first() -> Self {
+        Self::FIRST
+    }
+}
+
+impl TryFrom<u8> for RecordFormat {
+    type Error = FormatError;
+
+    fn try_from(number: u8) -> Result<Self, FormatError> {
+        let format = Self(number);
+        if (Self::FIRST..=Self::newest()).contains(&format) { Ok(format) } else { Err(FormatError::Version(number)) }
+    }
+}
+
+impl std::fmt::Display for RecordFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number of the newest format.
 pub const VERSION: u8 = 1;
 const MAGIC: &[u8; 3] = b"TWP";
 
@@ -36,7 +76,8 @@ pub enum FormatError {
     Foreign,
     /// Of a later binary.
     #[error(
-        "the record has format {0}, and this binary reads up to {VERSION}: upgrade this instance; nothing is lost meanwhile"
+        "the record has format {0}, and this binary reads up to {newest}: upgrade this instance; nothing is lost meanwhile",
+        newest = RecordFormat::newest()
     )]
     Version(u8),
     /// Cut short or garbled.
@@ -195,6 +236,9 @@ pub struct RuleSetRecord {
     /// Defaults of folders and what rules have learnt: path and text.
     #[serde(default)]
     pub beside: Vec<(String, String)>,
+    /// The format that is written from here on.
+    #[serde(default = "RecordFormat::first")]
+    pub format: RecordFormat,
 }
 
 impl RuleSetRecord {
@@ -211,7 +255,8 @@ impl RuleSetRecord {
         }
     }
 
-    /// The record of a set of files; `times` are those of the first set of all and of the newest file.
+    /// The record of a set of files; `times` are those of the first set of all and of the newest file. From here on the
+    /// newest format is written, where the caller does not say otherwise.
     pub fn new(
         number: u64,
         hash: &str,
@@ -235,6 +280,7 @@ impl RuleSetRecord {
             tables: pairs(&files.tables),
             references: pairs(&files.references),
             beside: pairs(&files.beside),
+            format: RecordFormat::newest(),
         }
     }
 }
@@ -273,8 +319,8 @@ struct PartialsHeader {
 }
 
 impl Record {
-    /// The bytes of the record.
-    pub fn encode(&self) -> Result<Vec<u8>, FormatError> {
+    /// The bytes of the record in a format.
+    pub fn encode(&self, format: RecordFormat) -> Result<Vec<u8>, FormatError> {
         let mut blobs = Vec::new();
         let header = match self {
             Self::RuleSet(set) => Header::RuleSet(set.clone()),
@@ -300,7 +346,7 @@ impl Record {
                 }
             }
         };
-        Ok(envelope(&header, &blobs))
+        Ok(envelope(format, &header, &blobs))
     }
 
     /// Reads a record.
@@ -329,10 +375,10 @@ impl Record {
 }
 
 /// A record of our own topics: magic, version, header, and what follows it.
-pub fn envelope(header: &impl Serialize, blobs: &[Vec<u8>]) -> Vec<u8> {
+pub fn envelope(format: RecordFormat, header: &impl Serialize, blobs: &[Vec<u8>]) -> Vec<u8> {
     let header = serde_json::to_vec(header).unwrap_or_else(|error| unreachable!("headers are plain data: {error}"));
     let mut bytes = MAGIC.to_vec();
-    bytes.push(VERSION);
+    bytes.push(format.0);
     bytes.extend(u32::try_from(header.len()).unwrap_or(u32::MAX).to_le_bytes());
     bytes.extend(header);
     for blob in blobs {
@@ -346,9 +392,7 @@ pub fn open<H: DeserializeOwned>(bytes: &[u8]) -> Result<(H, &[u8]), FormatError
     let damaged = |what: &dyn std::fmt::Display| FormatError::Damaged(what.to_string());
     let Some((MAGIC, rest)) = bytes.split_first_chunk::<3>() else { return Err(FormatError::Foreign) };
     let Some((version, rest)) = rest.split_first() else { return Err(damaged(&"it has no version")) };
-    if *version == 0 || *version > VERSION {
-        return Err(FormatError::Version(*version));
-    }
+    RecordFormat::try_from(*version)?;
     let Some((length, rest)) = rest.split_first_chunk::<4>() else { return Err(damaged(&"it has no header")) };
     let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|error| damaged(&error))?;
     let Some((header, rest)) = rest.split_at_checked(length) else { return Err(damaged(&"its header is cut short")) };
@@ -430,13 +474,13 @@ mod tests {
 
     #[test]
     fn records_round_trip() {
-        let bytes = record().encode().unwrap();
+        let bytes = record().encode(RecordFormat::newest()).unwrap();
         assert_eq!(Record::decode(&bytes).unwrap(), record());
     }
 
     #[test]
     fn damage_is_an_error_that_says_so() {
-        let bytes = record().encode().unwrap();
+        let bytes = record().encode(RecordFormat::newest()).unwrap();
         assert!(matches!(Record::decode(b"hello"), Err(FormatError::Foreign)));
         let mut later = bytes.clone();
         later[3] = VERSION + 1;

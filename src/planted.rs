@@ -36,6 +36,18 @@ impl Bug {
 
 thread_local! {
     static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    static LATER_BINARY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on this thread plays a binary that knows one format more than this one, or no longer does: a rolling upgrade
+/// needs two.
+pub fn play_later_binary(later: bool) {
+    LATER_BINARY.set(later);
+}
+
+/// True where a later binary is played.
+pub fn is_later_binary() -> bool {
+    cfg!(debug_assertions) && LATER_BINARY.get()
 }
 
 /// Plants a bug in this thread, or takes it out.

@@ -20,7 +20,7 @@ use tierwatch::{
         series::Happened,
         stage::{Alert, Stage as Judge, StateOptions},
     },
-    partial::{Record, RuleSetRecord},
+    partial::{Record, RecordFormat, RuleSetRecord},
     rules::{Files, RuleSet, RuleSets, Settings, diagnostics},
 };
 
@@ -72,7 +72,7 @@ fn a_hostile_number_of_keys_costs_only_the_rule_that_groups_by_them() {
     let mut judge = Judge::new(StateOptions { snapshot_interval_ms: i64::MAX / 4, part_bytes_max: 4 << 20 }, sets);
     judge.begin(0, Recorded::default(), 0, "one", 0).expect("begun");
     let announced = RuleSetRecord::new(1, &set.hash, None, 1, (0, 0), set.settings, &set.files);
-    let mut log = vec![Record::RuleSet(announced).encode().expect("it encodes")];
+    let mut log = vec![Record::RuleSet(announced).encode(RecordFormat::newest()).expect("it encodes")];
     let (mut at, mut readings, mut alerts): (i64, Vec<Reading>, Vec<Alert>) = (0, Vec::new(), Vec::new());
     let before = peak_mib();
     let batches = keys / BATCH;

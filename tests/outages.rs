@@ -436,6 +436,9 @@ fn changed_rules_take_effect_without_a_restart_and_broken_ones_change_nothing() 
         .collect();
     let expected = [("rule_set", 0), ("rule_set_refused", 1), ("rule_set", 0)];
     assert_eq!(what, expected.map(|(what, problems)| (what.to_owned(), problems)));
+    let upgraded = command(&kafka, &clickhouse).arg("upgrade").output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&upgraded.stdout);
+    assert_eq!(said, "format 1 is written, and this binary knows no newer one: nothing to do\n", "{upgraded:?}");
 }
 
 /// Its text becomes a gigabyte, three times over.

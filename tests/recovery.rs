@@ -21,7 +21,7 @@ use tierwatch::{
         output::{BreachEvent, ReadingsHeader, with_version},
         stage::{Stage as Judge, StateOptions, Transaction},
     },
-    partial::{Record, RuleSetRecord, open, read_ipc},
+    partial::{Record, RecordFormat, RuleSetRecord, open, read_ipc},
     rules::{Files, RuleSet, RuleSets, Settings, diagnostics},
     store::stage::{Insert, Table},
 };
@@ -93,7 +93,7 @@ fn set(rules: Vec<Arc<diagnostics::Source>>) -> RuleSet {
 
 fn announce(number: u64, set: &RuleSet) -> Vec<u8> {
     let record = RuleSetRecord::new(number, &set.hash, None, 1, (0, 0), set.settings, &set.files);
-    Record::RuleSet(record).encode().expect("it encodes")
+    Record::RuleSet(record).encode(RecordFormat::newest()).expect("it encodes")
 }
 
 /// Two minutes of requests: one service fails for a while, one falls silent, one comes late.

@@ -14,6 +14,7 @@ mod restore;
 mod run;
 mod sql;
 mod test;
+mod upgrade;
 
 use std::{
     io::{IsTerminal, Write},
@@ -81,6 +82,8 @@ enum Command {
     Generate(generate::Generate),
     /// Makes Tierwatch's topics, and ClickHouse's tables and views
     Migrate(migrate::Migrate),
+    /// The last step of an upgrade: says that every instance runs this version, so that its records may be written
+    Upgrade(upgrade::Upgrade),
     /// Writes readings and breaches from Kafka into ClickHouse again, where that was lost
     Restore(restore::Restore),
     /// Queries stored readings and breaches, or files of events
@@ -128,6 +131,7 @@ fn run(command: Command, config: Config) -> Outcome {
         Command::Run(command) => command.run(config),
         Command::Demo(command) => command.run(config),
         Command::Migrate(command) => command.run(&config),
+        Command::Upgrade(command) => command.run(config),
         Command::Restore(command) => command.run(&config),
         Command::Sql(command) => command.run(&config),
         Command::Test(command) => command.run(&config),

@@ -9,7 +9,7 @@ use super::{Folded, Folder, NumberedSet, Origin, Source};
 use crate::{
     decode::{Event, Limits},
     panes::Millis,
-    partial::{Failure, FormatError, Record, Section},
+    partial::{Failure, FormatError, Record, RecordFormat, Section},
     position::Range,
 };
 
@@ -82,6 +82,7 @@ pub struct Stage {
     partials_partitions: i32,
     interval_ms: i64,
     record_bytes_max: usize,
+    format: RecordFormat,
     topics: BTreeMap<Source, String>,
     /// Sources whose owner has not spoken yet.
     silent: BTreeSet<Source>,
@@ -121,6 +122,7 @@ impl Stage {
             partials_partitions,
             interval_ms,
             record_bytes_max,
+            format: RecordFormat::FIRST,
             topics: BTreeMap::new(),
             silent: BTreeSet::new(),
             at_end: BTreeSet::new(),
@@ -219,6 +221,11 @@ impl Stage {
         Ok(())
     }
 
+    /// The format that is written from now on.
+    pub fn write_in(&mut self, format: RecordFormat) {
+        self.format = format;
+    }
+
     /// What is due at `now`.
     pub fn due(&mut self, now: Millis) -> std::result::Result<Option<Transaction>, StageError> {
         if self.is_due(now) { self.close(now) } else { Ok(None) }
@@ -284,7 +291,7 @@ impl Stage {
         let mut encoded = Vec::new();
         for sections in self.folder.spread(folded, self.partials_partitions)? {
             let partition = sections.partition;
-            encoded.push((partition, Record::Sections(sections).encode()?));
+            encoded.push((partition, Record::Sections(sections).encode(self.format)?));
         }
         if folded.len() > 1 && encoded.iter().any(|(_, bytes)| bytes.len() > self.record_bytes_max) {
             let (first, second) = folded.split_at(folded.len() / 2);

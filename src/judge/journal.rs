@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     panes::{Millis, is_time},
-    partial::{FormatError, envelope, open},
+    partial::{FormatError, RecordFormat, envelope, open},
     rules::hash_bytes,
 };
 
@@ -97,16 +97,16 @@ pub struct EntryHeader {
 }
 
 impl Entry {
-    /// As bytes.
-    pub fn encode(&self) -> Result<Vec<u8>, FormatError> {
+    /// As bytes in a format.
+    pub fn encode(&self, format: RecordFormat) -> Result<Vec<u8>, FormatError> {
         let mut remembered = Vec::new();
         for one in &self.remembered {
-            remembered.push(one.encode()?);
+            remembered.push(one.encode(format)?);
         }
         let mut header = self.header.clone();
         header.blobs = (self.blocks.iter().map(Vec::len).collect(), remembered.iter().map(Vec::len).collect());
         let blobs: Vec<Vec<u8>> = self.blocks.iter().cloned().chain(remembered).collect();
-        Ok(envelope(&header, &blobs))
+        Ok(envelope(format, &header, &blobs))
     }
 
     /// From bytes.
@@ -128,8 +128,8 @@ impl Entry {
     }
 
     /// Its records in the state topic, each of up to so many bytes.
-    pub fn records(&self, part_bytes_max: usize) -> Result<Vec<StateRecord>, FormatError> {
-        let bytes = self.encode()?;
+    pub fn records(&self, format: RecordFormat, part_bytes_max: usize) -> Result<Vec<StateRecord>, FormatError> {
+        let bytes = self.encode(format)?;
         let parts: Vec<&[u8]> = bytes.chunks(part_bytes_max).collect();
         let (number, id, count) = (self.header.number, &self.header.id, parts.len());
         let record = |(at, part): (usize, &[u8])| {
@@ -151,6 +151,7 @@ struct Manifest {
 /// A snapshot that is being written, a part at a time.
 #[derive(Debug)]
 struct Writing {
+    format: RecordFormat,
     slot: u8,
     number: u64,
     sha256: String,
@@ -205,8 +206,14 @@ impl Journal {
     }
 
     /// Begins to write a snapshot, in parts of up to so many bytes: what was known after an entry, and the state of the judge.
-    pub fn begin_snapshot(&mut self, entry: &Entry, judge: &[u8], part_bytes_max: usize) -> Result<(), FormatError> {
-        let entry_bytes = entry.encode()?;
+    pub fn begin_snapshot(
+        &mut self,
+        format: RecordFormat,
+        entry: &Entry,
+        judge: &[u8],
+        part_bytes_max: usize,
+    ) -> Result<(), FormatError> {
+        let entry_bytes = entry.encode(format)?;
         let mut bytes = u64::try_from(entry_bytes.len()).unwrap_or(u64::MAX).to_le_bytes().to_vec();
         bytes.extend(entry_bytes);
         bytes.extend(judge);
@@ -215,7 +222,7 @@ impl Journal {
         self.written = None;
         let parts = bytes.chunks(part_bytes_max).map(<[u8]>::to_vec).collect();
         let sha256 = hash_bytes(&bytes);
-        self.writing = Some(Writing { slot, number: entry.header.number, sha256, parts, next: 0 });
+        self.writing = Some(Writing { format, slot, number: entry.header.number, sha256, parts, next: 0 });
         Ok(())
     }
 
@@ -241,7 +248,7 @@ impl Journal {
         {
             let parts = u32::try_from(written.parts.len()).unwrap_or(u32::MAX);
             let manifest = Manifest { number: written.number, parts, sha256: written.sha256.clone() };
-            records.push((format!("{MANIFEST}{}", written.slot), Some(envelope(&manifest, &[]))));
+            records.push((format!("{MANIFEST}{}", written.slot), Some(envelope(written.format, &manifest, &[]))));
             self.written = Some((written.slot, written.number, written.sha256));
         }
         records
@@ -440,7 +447,9 @@ mod tests {
     #[test]
     fn the_longest_unbroken_line_is_taken_and_the_rest_is_cleared_away() {
         let lines = [("a", 1, ""), ("b", 2, "a"), ("z", 2, "y"), ("c", 3, "b"), ("x", 3, "z"), ("e", 5, "d")];
-        let records = lines.iter().flat_map(|(id, number, after)| entry(*number, id, after).records(PART).unwrap());
+        let records = lines
+            .iter()
+            .flat_map(|(id, number, after)| entry(*number, id, after).records(RecordFormat::FIRST, PART).unwrap());
         let mut restored = recorded(records).restore().unwrap();
         assert_eq!(ids(&restored), ["a", "b", "c"]);
         assert_eq!((restored.left_out, restored.journal.next(false).len()), (3, 3));
@@ -454,12 +463,12 @@ mod tests {
         for number in 1..=6 {
             let id = format!("e{number}");
             let next = entry(number, &id, &after);
-            let own = next.records(PART).unwrap();
+            let own = next.records(RecordFormat::FIRST, PART).unwrap();
             journal.wrote(number, &own);
             records.extend(own);
             if !journal.is_writing() {
                 large[0] = u8::try_from(number).unwrap();
-                journal.begin_snapshot(&next, &large, PART).unwrap();
+                journal.begin_snapshot(RecordFormat::FIRST, &next, &large, PART).unwrap();
             }
             records.extend(journal.next(false));
             if journal.is_unconfirmed() {
@@ -495,10 +504,10 @@ mod tests {
                 &format!("e{number}"),
                 &if number == 1 { String::new() } else { format!("e{}", number - 1) },
             );
-            let own = next.records(PART).unwrap();
+            let own = next.records(RecordFormat::FIRST, PART).unwrap();
             journal.wrote(number, &own);
             records.extend(own);
-            journal.begin_snapshot(&next, &large, PART).unwrap();
+            journal.begin_snapshot(RecordFormat::FIRST, &next, &large, PART).unwrap();
             let slot = journal.writing.as_ref().unwrap().slot;
             assert_eq!(slot, [0, 1, 1][usize::try_from(number).unwrap() - 1], "the one that is whole is not touched");
             let first = journal.next(false);

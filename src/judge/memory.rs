@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     panes::{Millis, is_time},
-    partial::{FormatError, envelope, ipc, open, read_ipc},
+    partial::{FormatError, RecordFormat, envelope, ipc, open, read_ipc},
     rules::levels::Level,
 };
 
@@ -83,10 +83,10 @@ impl Remembered {
         Ok((self.rows.project(&all)?, judged.iter().map(|one| one == Some(true)).collect()))
     }
 
-    /// As a record of the state topic.
-    pub fn encode(&self) -> std::result::Result<Vec<u8>, FormatError> {
+    /// As a record of the state topic, in a format.
+    pub fn encode(&self, format: RecordFormat) -> std::result::Result<Vec<u8>, FormatError> {
         let header = Header { rule: self.rule.clone(), version: self.version.clone(), end: self.end };
-        Ok(envelope(&header, &[ipc(&self.rows)?]))
+        Ok(envelope(format, &header, &[ipc(&self.rows)?]))
     }
 
     /// Reads such a record.

@@ -116,7 +116,7 @@ impl Judge {
             kept_since: self.panes.iter().map(|(fold, store)| (fold.clone(), store.kept_since())).collect(),
             sources: self.sources.clone(),
         };
-        Ok(envelope(&header, &blobs))
+        Ok(envelope(self.format(), &header, &blobs))
     }
 
     /// Reads a snapshot; answers with the position at which replay begins.

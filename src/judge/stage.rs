@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     panes::{Millis, is_time},
-    partial::{FormatError, Record, envelope, ipc, open, read_ipc},
+    partial::{FormatError, Record, RecordFormat, envelope, ipc, open, read_ipc},
     planted::{self, Bug},
     rules::{RuleSet, RuleSets, hash, hash_bytes},
     time,
@@ -243,6 +243,11 @@ impl Stage {
         }
         self.partitions.insert(partition, assigned);
         Ok((position, missed))
+    }
+
+    /// The format that is written in a partition.
+    pub fn format(&self, partition: i32) -> RecordFormat {
+        self.partitions.get(&partition).map_or(RecordFormat::FIRST, |assigned| assigned.judge.format())
     }
 
     /// The note that this owner leaves of a partition.
@@ -501,6 +506,7 @@ impl Assigned {
         if replaying || (self.position <= self.last.position && !again && !writing && !last) {
             return Ok(());
         }
+        let format = self.judge.format();
         let mut entry = Entry::default();
         let outbox = std::mem::take(&mut self.again);
         let mut readings: Vec<Box<Reading>> = Vec::new();
@@ -536,7 +542,7 @@ impl Assigned {
                 self.last.readings = self.last.readings.saturating_add(1);
                 let progress = if at == final_block { progress.clone() } else { BTreeMap::new() };
                 let header = ReadingsHeader { partition, ordinal: self.last.readings, progress };
-                entry.blocks.push(envelope(&header, &[block]));
+                entry.blocks.push(envelope(format, &header, &[block]));
             }
             self.told = progress;
         }
@@ -571,7 +577,7 @@ impl Assigned {
             event: event.clone(),
         }));
         self.outbox.add(&entry);
-        let mut records = entry.records(options.part_bytes_max)?;
+        let mut records = entry.records(format, options.part_bytes_max)?;
         self.journal.wrote(number, &records);
         self.last = EntryHeader { series: Vec::new(), told: Vec::new(), ..entry.header };
         if !writing
@@ -587,7 +593,7 @@ impl Assigned {
                 blocks: self.outbox.blocks.values().cloned().collect(),
                 remembered: Vec::new(),
             };
-            self.journal.begin_snapshot(&kept, &judge, options.part_bytes_max)?;
+            self.journal.begin_snapshot(format, &kept, &judge, options.part_bytes_max)?;
         }
         records.extend(self.journal.next(last));
         transaction.state.extend(records.into_iter().map(|(key, value)| (partition, key, value)));

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     fold::accumulate::FoldPlan,
     panes::{Millis, first_end_after, is_time},
-    partial::{Failure, RuleSetRecord},
+    partial::{Failure, RecordFormat, RuleSetRecord},
     rules::{Rule, RuleSet, plan::share},
 };
 
@@ -139,6 +139,11 @@ impl Judge {
     /// Every version of every rule that needs panes: those that judge, and those that warm up.
     pub(super) fn versions<'a>(&'a self, active: &'a Active) -> impl Iterator<Item = &'a Arc<Rule>> {
         active.set.rules.iter().chain(self.older.values().flatten().map(|older| &older.rule))
+    }
+
+    /// The format that is written.
+    pub fn format(&self) -> RecordFormat {
+        self.rules.as_ref().map_or(RecordFormat::FIRST, |active| active.record.format)
     }
 
     /// The number of the oldest rule set whose folds are still needed here.

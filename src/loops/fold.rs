@@ -75,6 +75,7 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
         if edge.now() - learnt_ms >= LEARN_MS {
             learnt_ms = edge.now();
             let now = learn(job, &mut rules, edge).await?;
+            stage.write_in(rules.format());
             if now.iter().map(|(_, number)| number).ne(sets.iter().map(|(_, number)| number)) {
                 // What is open was folded by the sets before.
                 work.conclude(&mut stage, edge).await?;

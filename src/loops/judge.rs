@@ -183,6 +183,7 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
     let origin = Origin { topic, incarnation, partitions, begun: None, life };
     let mut fold =
         fold::stage::Stage::new(&sets, super::fold::limits(job), topics.partitions, 0, topics.part_bytes_max())?;
+    fold.write_in(stage.format(partition));
     fold.begin(&source, origin.clone(), gone)?;
     if gone > need.range.start {
         fold.lost(&source, &origin, Range { start: need.range.start, end: gone });

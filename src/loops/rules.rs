@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{Edge, Error, Job, Outgoing, ms};
 use crate::{
     panes::Millis,
-    partial::{FormatError, Record, RuleSetRecord, envelope, open},
+    partial::{FormatError, Record, RecordFormat, RuleSetRecord, envelope, open},
     rules::{Files, RuleSet, diagnostics::Severity},
 };
 
@@ -63,6 +63,11 @@ impl Sets {
         self.records.last_key_value().map(|(_, record)| record)
     }
 
+    /// The format that is written.
+    pub fn format(&self) -> RecordFormat {
+        self.in_force().map_or(RecordFormat::FIRST, |last| last.format)
+    }
+
     /// The sets whose folds are needed, the one in force last. Where a partition needs those of a set that is not here (its
     /// record vanished from this topic alone), any of the others may be like it: all are computed until it needs another.
     pub fn needed(&self, partitions: i32) -> Vec<&RuleSetRecord> {
@@ -95,7 +100,7 @@ pub(super) fn needs(topic: &str, partition: i32, number: u64) -> Outgoing {
 
 /// The record of a rule set for a partials partition.
 pub(super) fn for_partition(topic: &str, partition: i32, record: &RuleSetRecord) -> Result<Outgoing, Error> {
-    let value = Some(Record::RuleSet(record.clone()).encode()?);
+    let value = Some(Record::RuleSet(record.clone()).encode(record.format)?);
     Ok(Outgoing { topic: topic.to_owned(), partition: Some(partition), value, ..Outgoing::default() })
 }
 
@@ -121,12 +126,41 @@ pub async fn announce(job: &Job, set: &RuleSet, provenance: &Provenance, edge: &
         }
     }
     let now = edge.now();
-    // It grows with time, so that two sets differ even where the first has vanished from this topic and not from others.
-    let number = u64::try_from(now).unwrap_or_default().max(last.map_or(1, |last| last.number + 1));
     let began_ms = last.map_or(now, |last| last.began_ms);
     let times = (began_ms, provenance.newest_ms);
     let commit = provenance.commit.clone();
-    let record = RuleSetRecord::new(number, &set.hash, commit, topics.partitions, times, set.settings, &set.files);
+    let number = next_number(now, last);
+    let mut record = RuleSetRecord::new(number, &set.hash, commit, topics.partitions, times, set.settings, &set.files);
+    // Where nothing was written yet there is nobody who could not read it.
+    record.format = last.map_or(record.format, |last| last.format);
+    append(job, &sets, &record, edge).await?;
+    tracing::info!(hash = record.hash, number, rules = set.rules.len(), "the rule set was written to the log");
+    Ok(true)
+}
+
+/// Says that every instance can read the newest format of this binary, which is written from here on. Answers with the
+/// format before, and the one in force now.
+pub async fn upgrade(job: &Job, edge: &mut impl Edge) -> Result<(RecordFormat, RecordFormat), Error> {
+    edge.ready().await?;
+    let sets = read(job, edge).await?;
+    let newest = RecordFormat::newest();
+    let Some(last) = sets.in_force().filter(|last| last.format < newest) else {
+        return Ok((sets.format(), sets.format()));
+    };
+    let record = RuleSetRecord { number: next_number(edge.now(), Some(last)), format: newest, ..last.clone() };
+    append(job, &sets, &record, edge).await?;
+    Ok((last.format, newest))
+}
+
+/// The number of the set that follows one. It grows with time, so that two sets differ even where the first has vanished
+/// from this topic and not from others.
+fn next_number(now: Millis, last: Option<&RuleSetRecord>) -> u64 {
+    u64::try_from(now).unwrap_or_default().max(last.map_or(1, |last| last.number + 1))
+}
+
+/// Appends a rule set to the rules topic and to every partials partition.
+async fn append(job: &Job, sets: &Sets, record: &RuleSetRecord, edge: &mut impl Edge) -> Result<(), Error> {
+    let topics = &job.config.topics;
     let of_rules = |key: String, value: Option<Vec<u8>>| Outgoing {
         topic: topics.rules.clone(),
         partition: Some(0),
@@ -134,16 +168,17 @@ pub async fn announce(job: &Job, set: &RuleSet, provenance: &Provenance, edge: &
         value,
         headers: Vec::new(),
     };
-    let mut records = vec![of_rules(format!("{SET}{number:020}"), Some(envelope(&record, &[])))];
+    let number = record.number;
+    let mut records = vec![of_rules(format!("{SET}{number:020}"), Some(envelope(record.format, record, &[])))];
     // What nobody needs any more is cleared away.
     let needed = sets.needed(topics.partitions).first().map_or(0, |record| record.number);
     records.extend(sets.records.range(..needed).map(|(number, _)| of_rules(format!("{SET}{number:020}"), None)));
     for partition in 0..topics.partitions {
-        records.push(for_partition(&topics.partials, partition, &record)?);
+        records.push(for_partition(&topics.partials, partition, record)?);
     }
     let said = serde_json::json!({
-        "what": "rule_set", "number": number, "hash": record.hash, "rules": set.rules.len(), "commit": record.commit,
-        "instance": job.instance,
+        "what": "rule_set", "number": number, "hash": record.hash, "rules": record.rules.len(), "commit": record.commit,
+        "format": record.format, "instance": job.instance,
     });
     records.push(audit(job, &said));
     edge.publish(records).await?;
@@ -151,8 +186,7 @@ pub async fn announce(job: &Job, set: &RuleSet, provenance: &Provenance, edge: &
     if read(job, edge).await?.in_force().is_none_or(|last| last.number < number) {
         return Err(Error::RulesVanished);
     }
-    tracing::info!(hash = record.hash, number, rules = set.rules.len(), "the rule set was written to the log");
-    Ok(true)
+    Ok(())
 }
 
 fn audit(job: &Job, said: &serde_json::Value) -> Outgoing {
@@ -229,7 +263,7 @@ mod tests {
     fn a_set_of_a_later_binary_is_an_error_and_not_nothing() {
         let mut sets = Sets::default();
         let key = format!("{SET}{:020}", 7);
-        let mut value = envelope(&(), &[]);
+        let mut value = envelope(RecordFormat::newest(), &(), &[]);
         value[3] += 1;
         sets.take(Some(key.as_bytes()), Some(&value));
         let error = sets.check().expect_err("an error").to_string();

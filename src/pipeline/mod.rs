@@ -24,6 +24,7 @@ use crate::{
     files::watch::Watched,
     kafka::{self, consumer::GroupConsumer, hanging::Hanging, reader::Reader, transaction::Transactions},
     loops::{self, Job, TopicPartition, rules::Provenance},
+    partial::RecordFormat,
     rules::{RuleSet, RuleSets},
     store::{clickhouse::ClickHouse, parquet::Folder},
 };
@@ -273,12 +274,29 @@ fn rules_edge(context: &Context) -> Result<KafkaEdge<'_>, Error> {
 /// Brings this instance's rules into the log, where those in force are not newer. Several instances may try at once: one
 /// that is fenced tries again.
 fn announce(context: &Context) -> Result<(), Error> {
+    let Context { job, set, provenance, .. } = context;
+    at_rules(context, async |edge| loops::rules::announce(job, set, provenance, edge).await).map(|_| ())
+}
+
+/// Says that every instance runs a binary like this one: from here on its newest format is written. Answers with the format
+/// before, and the one in force now.
+pub fn upgrade(context: &Context) -> Result<(RecordFormat, RecordFormat), Error> {
+    let topics = &context.job.config.topics;
+    kafka::topics::connect(&context.client, context.job.config.kafka.connect_timeout)?;
+    kafka::topics::check(&context.client, topics)?;
+    at_rules(context, async |edge| loops::rules::upgrade(&context.job, edge).await)
+}
+
+/// Writes to the rules topic, or tries again.
+fn at_rules<T>(
+    context: &Context,
+    work: impl AsyncFn(&mut KafkaEdge<'_>) -> Result<T, loops::Error>,
+) -> Result<T, Error> {
     let mut edge = rules_edge(context)?;
     let mut tries = 0;
     loop {
-        let announced = loops::run(loops::rules::announce(&context.job, &context.set, &context.provenance, &mut edge));
-        match announced {
-            Ok(_) => return Ok(()),
+        match loops::run(work(&mut edge)) {
+            Ok(done) => return Ok(done),
             Err(error)
                 if tries < ANNOUNCE_TRIES && !context.shutdown.asked() && !matches!(error, loops::Error::Format(_)) =>
             {

@@ -27,7 +27,7 @@ use tierwatch::{
         stage::{Stage as Judge, StateOptions, Transaction},
     },
     panes::is_time,
-    partial::{Record, RuleSetRecord, envelope, open},
+    partial::{Record, RecordFormat, RuleSetRecord, envelope, open},
     rule_test,
     rules::{Files, RuleSet, RuleSets, Settings, diagnostics},
     store::stage::{Place, Stage as Store},
@@ -119,7 +119,7 @@ fn record_of(input: &[u8]) -> Vec<u8> {
             last.insert("bytes".into(), (blobs.len() as u64).saturating_sub(others).into());
         }
     }
-    envelope(&header, &[blobs.to_vec()])
+    envelope(RecordFormat::newest(), &header, &[blobs.to_vec()])
 }
 
 /// The input that [`record_of`] makes this record of.
@@ -342,7 +342,7 @@ fn world() -> &'static World {
         let (set, problems) = RuleSet::compile(Files { rules, ..few() }, Settings { idle_after_ms: Some(20_000) });
         assert!(!RuleSet::broken(&problems), "{}", problems.iter().map(|one| one.render(false)).collect::<String>());
         let record = RuleSetRecord::new(1, &set.hash, None, 1, (0, 0), set.settings, &set.files);
-        let announcement = Record::RuleSet(record.clone()).encode().expect("it encodes");
+        let announcement = Record::RuleSet(record.clone()).encode(RecordFormat::newest()).expect("it encodes");
         let set = Arc::new(set);
         let sections = sections(&set);
         let mut world = World { announcement, record, set, sections, transactions: Vec::new() };
@@ -421,7 +421,7 @@ fn partials(input: &[u8]) {
         // Compiling rules has a fuzzer of its own.
         Ok(Record::RuleSet(set)) if set.hash != world().record.hash => return,
         Ok(decoded) => {
-            let again = decoded.encode().expect("what was read can be written");
+            let again = decoded.encode(RecordFormat::newest()).expect("what was read can be written");
             assert!(Record::decode(&again).is_ok(), "and read again");
         }
     }
@@ -451,7 +451,7 @@ fn partials_seeds() -> Vec<(String, Vec<u8>)> {
         let Ok(Record::Sections(sections)) = Record::decode(record) else { continue };
         for (fold, one) in sections.partials.iter().enumerate().filter(|_| at == 1) {
             let alone = tierwatch::partial::Sections { partials: vec![one.clone()], ..sections.clone() };
-            let alone = Record::Sections(alone).encode().expect("it encodes");
+            let alone = Record::Sections(alone).encode(RecordFormat::newest()).expect("it encodes");
             seeds.push((format!("fold.{fold}"), input_of(&alone)));
             seeds.push((format!("record.{fold}"), alone));
         }

@@ -33,6 +33,13 @@ pub(crate) struct Log {
     entries: Vec<Entry>,
 }
 
+impl Log {
+    /// The values of all its records.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().filter_map(|entry| entry.record.value.as_deref())
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) id: String,

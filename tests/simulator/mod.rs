@@ -11,6 +11,7 @@ mod kafka;
 mod oracle;
 pub(crate) mod random;
 pub(crate) mod store;
+mod upgrade;
 
 use std::{
     cell::{Cell, RefCell},
@@ -37,6 +38,7 @@ use self::{
     oracle::Case,
     random::Random,
     store::Store,
+    upgrade::{Upgrade, Upgrading},
 };
 
 /// One in how many chances each fault happens; 0 for never.
@@ -70,6 +72,8 @@ pub(crate) struct Faults {
     pub(crate) start_within: i64,
     /// Some instances run another binary, which comes to other values.
     pub(crate) mixed: bool,
+    /// All instances are upgraded to a binary that knows a later format, one by one.
+    pub(crate) upgrade: Option<Upgrade>,
     /// The most records of one fetch.
     pub(crate) batch_max: usize,
 }
@@ -89,6 +93,7 @@ const NONE: Faults = Faults {
     disaster: 0,
     start_within: 0,
     mixed: false,
+    upgrade: None,
     batch_max: 1_000,
 };
 
@@ -131,6 +136,8 @@ struct Instance {
     stalled_until: i64,
     /// When it is started again, while it is down.
     starts_at: i64,
+    /// Whether its binary knows a later format.
+    later: bool,
 }
 
 /// What a seed came to.
@@ -139,6 +146,8 @@ pub(crate) struct Report {
     pub(crate) happened: BTreeMap<&'static str, usize>,
     pub(crate) readings: usize,
     pub(crate) breaches: usize,
+    /// The topics that have records of a later format.
+    pub(crate) written_later: Vec<&'static str>,
 }
 
 struct Simulation<'a> {
@@ -147,6 +156,8 @@ struct Simulation<'a> {
     case: &'a Case,
     faults: Faults,
     config: Arc<Config>,
+    /// An upgrade that is not over.
+    upgrading: Option<Upgrading>,
 }
 
 /// A simulation that has not come to its end so long after the last fault is stuck.
@@ -229,6 +240,7 @@ impl Simulation<'_> {
         if self.instances[at].stalled_until > now {
             return Ok(());
         }
+        planted::play_later_binary(self.instances[at].later);
         let cx = &mut Context::from_waker(Waker::noop());
         if let Some(announcing) = &mut self.instances[at].announcing {
             match announcing.as_mut().poll(cx) {
@@ -275,7 +287,13 @@ impl Simulation<'_> {
                 let text = error.to_string();
                 self.world.borrow_mut().note("restart");
                 // Whoever runs it starts it again, with the word that what is gone may be lost.
-                if self.faults.disaster == 0 || !text.contains(OUT_OF_RANGE.0) {
+                let lost = self.faults.disaster > 0 && text.contains(OUT_OF_RANGE.0);
+                let too_early =
+                    self.faults.upgrade == Some(Upgrade::TooEarly) && text.contains("upgrade this instance");
+                if too_early {
+                    self.world.borrow_mut().note("stop before a later format");
+                }
+                if !lost && !too_early {
                     return Err(format!("instance {} stopped: {text}", self.instances[at].name));
                 }
                 self.down(at, 1_000);
@@ -394,9 +412,11 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
         skew: Rc::default(),
         stalled_until: 0,
         starts_at,
+        later: false,
     });
     let instances = instances.collect();
-    let mut simulation = Simulation { world: Rc::clone(&world), instances, case, faults, config };
+    let upgrading = faults.upgrade.map(Upgrading::of);
+    let mut simulation = Simulation { world: Rc::clone(&world), instances, case, faults, config, upgrading };
     let calm_at = oracle::START + oracle::SPAN_MS;
     let mut next = 0;
     let mut turns = 0;
@@ -421,6 +441,7 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
         if passes {
             simulation.forget();
             simulation.befall_source();
+            simulation.upgrade();
         }
         let at = world.borrow_mut().random.below(count);
         simulation.befall(at);
@@ -428,13 +449,16 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
         if turns % 500 == 0 && next == events.len() {
             let world = world.borrow();
             let config = &simulation.config;
+            planted::play_later_binary(faults.upgrade.is_some());
             let told = world.kafka.is_read("store", &config.topics.alerts);
             if told && world.store.closed(&case.set, partitions) >= case.until {
                 let expected = expected.get_or_insert_with(|| planted::without(|| case.expect(&events)));
                 match case.check(&events, expected, &world, config, faults) {
                     Ok(()) => {
                         let (readings, breaches) = (expected.readings.len(), expected.breaches.len());
-                        return Ok(Report { happened: world.happened.clone(), readings, breaches });
+                        let (happened, written_later) =
+                            (world.happened.clone(), upgrade::written_later(&world.kafka, config));
+                        return Ok(Report { happened, readings, breaches, written_later });
                     }
                     // What was torn is seen and mended a while after.
                     Err(reason) if faults.torn == 0 => return Err(reason),

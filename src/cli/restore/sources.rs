@@ -20,7 +20,7 @@ use crate::{
     judge::output::{Output, Reading, ReadingsHeader, readings_batch},
     kafka::range::{self, Range},
     panes::Millis,
-    partial::{envelope, ipc},
+    partial::{RecordFormat, envelope, ipc},
     rules::RuleSet,
     store::stage::{Place, Stage},
 };
@@ -123,7 +123,12 @@ impl Blocks<'_> {
         let header = ReadingsHeader { partition, ordinal: 0, progress };
         let place = Place { partition, offset: self.offset, append_ms: 0 };
         self.offset += 1;
-        self.stage.record(&self.config.topics.readings, place, &envelope(&header, &[block]), 0)?;
+        self.stage.record(
+            &self.config.topics.readings,
+            place,
+            &envelope(RecordFormat::newest(), &header, &[block]),
+            0,
+        )?;
         if let Some(flush) = self.stage.due(0)? {
             self.store.insert(&flush)?;
         }
