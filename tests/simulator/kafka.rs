@@ -3,7 +3,10 @@
 //! It does what the real one does where that matters to exactly-once, and what the real one is known to do wrongly where
 //! the seed says so: a transaction that ends differently in each partition, late, or without anybody knowing how.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use tierwatch::loops::Outgoing;
 
@@ -22,7 +25,7 @@ pub(crate) enum End {
 pub(crate) struct Entry {
     pub(crate) offset: i64,
     pub(crate) append_ms: i64,
-    pub(crate) record: Outgoing,
+    pub(crate) record: Rc<Outgoing>,
     transaction: Option<u64>,
 }
 
@@ -31,6 +34,8 @@ pub(crate) struct Log {
     pub(crate) low: i64,
     pub(crate) high: i64,
     entries: Vec<Entry>,
+    /// The positions of records whose transaction is open.
+    open: BTreeSet<i64>,
 }
 
 impl Log {
@@ -76,11 +81,15 @@ pub(crate) struct Member {
     seen_ms: i64,
     generation: u64,
     pub(crate) assigned: BTreeSet<Place>,
+    /// The group's generation and changes when there was nothing to be done for this member.
+    settled: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     generation: u64,
+    /// How many times partitions were given or taken.
+    changes: u64,
     pub(crate) members: BTreeMap<u64, Member>,
     offsets: BTreeMap<Place, i64>,
 }
@@ -127,6 +136,7 @@ impl Kafka {
         log.low = from.clamp(log.low, log.high);
         let low = log.low;
         log.entries.retain(|entry| entry.offset >= low);
+        log.open.retain(|offset| *offset >= low);
     }
 
     /// True where a group knows where it stopped in each partition of a topic.
@@ -262,7 +272,10 @@ impl Kafka {
     fn push(&mut self, place: &Place, record: Outgoing, transaction: Option<u64>) -> Result<(), Refused> {
         let now = self.now;
         let log = self.log_mut(place).ok_or(Refused("no such partition"))?;
-        log.entries.push(Entry { offset: log.high, append_ms: now, record, transaction });
+        if transaction.is_some() {
+            log.open.insert(log.high);
+        }
+        log.entries.push(Entry { offset: log.high, append_ms: now, record: Rc::new(record), transaction });
         log.high += 1;
         Ok(())
     }
@@ -351,10 +364,17 @@ impl Kafka {
             Part::Log(place) => {
                 transaction.logs.insert(place.clone(), end);
                 let Some(log) = self.log_mut(place) else { return };
+                // What is open stands near the end: nothing before the first of it is looked at.
+                let open = log.open.first().copied().unwrap_or(log.high);
+                let first = log.entries.partition_point(|entry| entry.offset < open);
+                for entry in log.entries[first..].iter().filter(|entry| entry.transaction == Some(id)) {
+                    log.open.remove(&entry.offset);
+                }
                 if end == End::Aborted {
-                    log.entries.retain(|entry| entry.transaction != Some(id));
+                    let tail = log.entries.split_off(first);
+                    log.entries.extend(tail.into_iter().filter(|entry| entry.transaction != Some(id)));
                 } else {
-                    for entry in log.entries.iter_mut().filter(|entry| entry.transaction == Some(id)) {
+                    for entry in log.entries[first..].iter_mut().filter(|entry| entry.transaction == Some(id)) {
                         entry.transaction = None;
                     }
                 }
@@ -378,7 +398,7 @@ impl Kafka {
     /// One past the last position that a read-committed reader may see.
     pub(crate) fn stable(&self, place: &Place) -> i64 {
         let Some(log) = self.log(place) else { return 0 };
-        log.entries.iter().find(|entry| entry.transaction.is_some()).map_or(log.high, |entry| entry.offset)
+        log.open.first().copied().unwrap_or(log.high)
     }
 
     /// Up to `most` committed records from a position.
@@ -415,15 +435,18 @@ impl Kafka {
     /// the group no longer knows it.
     pub(crate) fn heartbeat(&mut self, group: &str, id: u64) -> Option<(Vec<Place>, Vec<Place>)> {
         let now = self.now;
-        let counts: BTreeMap<String, usize> =
-            self.topics.iter().map(|(name, topic)| (name.clone(), topic.partitions.len())).collect();
         let group = self.groups.get_mut(group)?;
+        let state = (group.generation, group.changes);
+        if let Some(member) = group.members.get_mut(&id).filter(|member| member.settled == Some(state)) {
+            member.seen_ms = now;
+            return Some((Vec::new(), Vec::new()));
+        }
         let places: BTreeSet<Place> = group
             .members
             .values()
             .flat_map(|member| &member.topics)
             .flat_map(|topic| {
-                let count = counts.get(topic).copied().unwrap_or_default();
+                let count = self.topics.get(topic).map_or(0, |topic| topic.partitions.len());
                 (0..i32::try_from(count).unwrap()).map(move |partition| (topic.clone(), partition))
             })
             .collect();
@@ -450,6 +473,11 @@ impl Kafka {
             own.iter().filter(|place| !member.assigned.contains(*place) && !others.contains(*place)).cloned().collect();
         member.assigned.retain(|place| own.contains(place));
         member.assigned.extend(assigned.iter().cloned());
+        if revoked.is_empty() && assigned.is_empty() {
+            member.settled = Some(state);
+        } else {
+            group.changes += 1;
+        }
         Some((revoked, assigned))
     }
 

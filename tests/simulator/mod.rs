@@ -21,8 +21,12 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use tierwatch::{
@@ -492,45 +496,68 @@ fn environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text}")))
 }
 
-/// Plays many seeds on all cores, until one fails or so many are done or so much time is over.
+/// How many seeds of one batch may fail until it ends.
+const FAILURES_MAX: usize = 20;
+
+/// How often a long batch says how far it is.
+const PROGRESS: Duration = Duration::from_secs(60);
+
+/// What a batch of seeds came to.
+#[derive(Default)]
+struct Tally {
+    seeds: u64,
+    happened: BTreeMap<&'static str, usize>,
+    readings: usize,
+    breaches: usize,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, seed: u64, outcome: Result<Report, String>) {
+        self.seeds += 1;
+        match outcome {
+            Ok(report) => {
+                report.happened.into_iter().for_each(|(what, times)| *self.happened.entry(what).or_default() += times);
+                self.readings += report.readings;
+                self.breaches += report.breaches;
+            }
+            Err(reason) => {
+                let failure = format!("SIMULATOR_SEED={seed}: {reason}");
+                eprintln!("{failure}");
+                self.failures.push(failure);
+            }
+        }
+    }
+}
+
+/// Plays many seeds on all cores, until so many are done, so much time is over, or too many have failed.
 fn batch(first: u64, seeds: u64, seconds: u64, play: impl Fn(u64) -> Result<Report, String> + Sync) -> String {
-    use std::sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    };
     let next = AtomicU64::new(0);
-    let failure: Mutex<Option<String>> = Mutex::default();
-    let total: Mutex<(u64, BTreeMap<&'static str, usize>, usize, usize)> = Mutex::default();
-    let began = std::time::Instant::now();
+    let tally: Mutex<Tally> = Mutex::default();
+    let began = Instant::now();
+    let told = Mutex::new(began);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 loop {
                     let seed = first.wrapping_add(next.fetch_add(1, Ordering::SeqCst));
                     let over = began.elapsed().as_secs() >= seconds || seed.wrapping_sub(first) >= seeds;
-                    if over || failure.lock().unwrap().is_some() {
+                    if over || tally.lock().unwrap().failures.len() >= FAILURES_MAX {
                         return;
                     }
                     let outcome = catch_unwind(AssertUnwindSafe(|| play(seed)));
-                    match outcome.unwrap_or_else(|_| Err("it panicked".to_owned())) {
-                        Ok(report) => {
-                            let mut total = total.lock().unwrap();
-                            total.0 += 1;
-                            for (what, times) in report.happened {
-                                *total.1.entry(what).or_default() += times;
-                            }
-                            total.2 += report.readings;
-                            total.3 += report.breaches;
-                        }
-                        Err(reason) => {
-                            failure.lock().unwrap().get_or_insert(format!("SIMULATOR_SEED={seed}: {reason}"));
-                        }
+                    let mut tally = tally.lock().unwrap();
+                    tally.add(seed, outcome.unwrap_or_else(|_| Err("it panicked".to_owned())));
+                    let mut told = told.lock().unwrap();
+                    if told.elapsed() >= PROGRESS {
+                        *told = Instant::now();
+                        println!("{} seeds in {} s, {} failed", tally.seeds, began.elapsed().as_secs(), tally.failures.len());
                     }
                 }
             });
         }
     });
-    let (seeds, happened, readings, breaches) = total.into_inner().unwrap();
+    let Tally { seeds, happened, readings, breaches, failures } = tally.into_inner().unwrap();
     let mut text = format!(
         "{seeds} seeds in {} s: {readings} readings and {breaches} breach events as they should be, through",
         began.elapsed().as_secs()
@@ -538,9 +565,7 @@ fn batch(first: u64, seeds: u64, seconds: u64, play: impl Fn(u64) -> Result<Repo
     for (what, times) in happened {
         write!(text, " {times} × {what},").unwrap();
     }
-    if let Some(failure) = failure.into_inner().unwrap() {
-        panic!("{failure}\n(after {text})");
-    }
+    assert!(failures.is_empty(), "{} of {text}\n{}", failures.len(), failures.join("\n"));
     text
 }
 

@@ -419,7 +419,7 @@ fn committed(world: &World, topic: &str) -> Vec<Vec<u8>> {
     let count = world.kafka.topics[topic].partitions.len();
     let place = |partition: usize| (topic.to_owned(), i32::try_from(partition).unwrap());
     let entries = (0..count).flat_map(|partition| world.kafka.fetch(&place(partition), 0, usize::MAX));
-    entries.filter_map(|entry| entry.record.value).collect()
+    entries.filter_map(|entry| entry.record.value.clone()).collect()
 }
 
 fn told(event: &BreachEvent, until: i64) -> Option<(String, String)> {
