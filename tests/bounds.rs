@@ -135,6 +135,38 @@ fn a_hostile_number_of_keys_costs_only_the_rule_that_groups_by_them() {
     assert!(grown < 600, "{grown} MiB");
 }
 
+/// Keys as long as they may be, each of them new: what is written is cut, so that the broker takes it.
+#[test]
+fn long_keys_make_no_record_that_is_too_large() {
+    const MOST: usize = 256 << 10;
+    let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
+    let source = Source { table: "requests".into(), partition: 0 };
+    let origin = Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1, begun: None, life: 0 };
+    let mut fold = Fold::new(&[(rules(), 1)], limits, 1, 0, MOST).expect("a fold");
+    fold.begin(&source, origin, 0).expect("begun");
+    let long = "x".repeat(8_000);
+    let lines: Vec<String> = (0..1_000)
+        .map(|n| {
+            format!(r#"{{"event_time":{},"service":"{n}{long}","route":"{long}{n}","method":"GET","status_code":200,"duration_ms":1}}"#, START + n)
+        })
+        .collect();
+    let messages: Vec<Message<'_>> = (0..).zip(&lines).map(|(offset, line)| message(offset, line)).collect();
+    fold.events(&source, &messages).expect("folded");
+    let transaction = fold.due(1).expect("due").expect("something");
+    let (mut next, mut states) = (0, 0);
+    for (_, bytes) in &transaction.records {
+        assert!(bytes.len() < 2 * MOST, "a record of {} bytes", bytes.len());
+        let Ok(Record::Sections(sections)) = Record::decode(bytes) else { panic!("sections") };
+        for section in &sections.sections {
+            assert_eq!(section.range.start, next, "each begins where the one before ended");
+            next = section.range.end;
+        }
+        states += sections.partials.iter().map(|partials| partials.batch.num_rows()).sum::<usize>();
+    }
+    // Both rules group by a key that is new with each event.
+    assert_eq!((next, states), (1_000, 2_000));
+}
+
 fn message(offset: i64, line: &str) -> Message<'_> {
     Message { offset, timestamp: None, key: None, payload: Some(line.as_bytes()), headers: Vec::new() }
 }

@@ -36,8 +36,8 @@ use crate::{
 /// A section closes when it holds this many states, so that none outgrows a record.
 const STATES_MAX: usize = 20_000;
 
-/// Or when they take about this many bytes in memory; written, they take less.
-const BYTES_MAX: usize = 16 << 20;
+/// Or when they take about this many bytes in memory, unless another number is given; written, they take no more.
+const BYTES_MAX: usize = 4 << 20;
 
 /// A rule set and its number in the log.
 pub type NumberedSet = (Arc<RuleSet>, u64);
@@ -81,6 +81,17 @@ struct Intake {
     out_of_orderness_ms: i64,
     /// The widths of its folds' panes together: sections are cut on multiples of this.
     pane_ms: i64,
+    /// How many bytes its folds take before the first event.
+    empty_bytes: usize,
+}
+
+impl Intake {
+    /// How many of these events are folded before it is looked whether the section is full: were all that they hold kept by
+    /// every fold, it would be a quarter of a section.
+    fn step(&self, events: &RecordBatch, bytes_max: usize) -> usize {
+        let kept = events.get_array_memory_size().saturating_mul(self.folds.len());
+        (events.num_rows().saturating_mul(bytes_max) / kept.saturating_mul(4).max(1)).max(1)
+    }
 }
 
 struct Partition {
@@ -96,6 +107,15 @@ struct Open {
     accumulations: Vec<Accumulation>,
 }
 
+impl Open {
+    /// True where more states might outgrow a record.
+    fn is_full(&self, intake: &Intake, bytes_max: usize) -> bool {
+        let states: usize = self.accumulations.iter().map(Accumulation::len).sum();
+        let bytes: usize = self.accumulations.iter().map(Accumulation::bytes).sum();
+        states > STATES_MAX || (states > 0 && bytes.saturating_sub(intake.empty_bytes) > bytes_max)
+    }
+}
+
 /// What failed, and why: folds, or aggregates of them by their place in the plan.
 type Failed = BTreeMap<(usize, Option<usize>), String>;
 
@@ -109,6 +129,7 @@ pub struct Folder {
     /// What failed on an event, and why: it is computed no more, and the sections say so.
     failed: Failed,
     computed: BTreeMap<String, Vec<String>>,
+    section_bytes_max: usize,
 }
 
 impl Folder {
@@ -146,17 +167,27 @@ impl Folder {
             }
             let widths = folds.iter().map(|at: &usize| plans[*at].pane_ms);
             let pane_ms = widths.fold(0, crate::panes::gcd).max(1);
+            let mut empty_bytes = 0;
+            for at in &folds {
+                empty_bytes += Accumulation::new(&plans[*at])?.bytes();
+            }
             let out_of_orderness_ms = table.out_of_orderness_ms;
-            intakes.insert(name.clone(), Intake { decoder, folds, out_of_orderness_ms, pane_ms });
+            intakes.insert(name.clone(), Intake { decoder, folds, out_of_orderness_ms, pane_ms, empty_bytes });
         }
         let computed = plans.iter().map(|plan| (plan.fingerprint.clone(), plan.aggregates.clone())).collect();
         let rules = sets.last().map_or(0, |(_, number)| *number);
-        Ok(Self { rules, plans, intakes, partitions: BTreeMap::new(), failed: Failed::new(), computed })
+        let (partitions, failed) = (BTreeMap::new(), Failed::new());
+        Ok(Self { rules, plans, intakes, partitions, failed, computed, section_bytes_max: BYTES_MAX })
+    }
+
+    /// The same with sections of up to about so many bytes.
+    pub fn with_section_bytes_max(self, section_bytes_max: usize) -> Self {
+        Self { section_bytes_max, ..self }
     }
 
     /// Goes on with other rule sets where this one stopped. Nothing may be open.
     pub fn go_on(&self, sets: &[NumberedSet], limits: Limits) -> Result<Self> {
-        let mut next = Self::new(sets, limits)?;
+        let mut next = Self::new(sets, limits)?.with_section_bytes_max(self.section_bytes_max);
         for (source, partition) in &self.partitions {
             if next.intakes.contains_key(&source.table) {
                 next.begin(source, partition.origin.clone(), partition.open.range.end)?;
@@ -199,6 +230,7 @@ impl Folder {
             return Ok(Vec::new());
         };
         let Decoded { batch, offsets, times, marks, rejected } = intake.decoder.decode(events);
+        let (step, bytes_max) = (intake.step(&batch, self.section_bytes_max), self.section_bytes_max);
         let mut start = 0;
         for (row, time) in marks.iter().enumerate() {
             let before = partition.latest;
@@ -208,11 +240,14 @@ impl Folder {
             let pane = |latest: Millis| pane_start(latest.saturating_sub(intake.out_of_orderness_ms), intake.pane_ms);
             // Lateness follows the order of positions, not how events were cut into batches: where the running
             // watermark passes a pane's end, the section ends, and what comes after is judged against that.
-            if before.is_none_or(|before| pane(before) != pane(latest)) {
+            let passes = before.is_none_or(|before| pane(before) != pane(latest));
+            if passes || row + 1 - start >= step {
                 let events = batch.slice(start, row + 1 - start);
                 partition.update(&events, &times[start..=row], &intake.folds, &mut self.failed);
                 start = row + 1;
-                out.push(partition.close(source, offsets[row] + 1, &intake.folds, &self.plans, &self.failed)?);
+                if passes || partition.open.is_full(intake, bytes_max) {
+                    out.push(partition.close(source, offsets[row] + 1, &intake.folds, &self.plans, &self.failed)?);
+                }
             }
         }
         if start < times.len() {
@@ -220,9 +255,7 @@ impl Folder {
             partition.update(&events, &times[start..], &intake.folds, &mut self.failed);
         }
         partition.open.range.end = next.max(partition.open.range.end);
-        let open = &partition.open.accumulations;
-        let states: usize = open.iter().map(Accumulation::len).sum();
-        if states > STATES_MAX || (states > 1_000 && open.iter().map(Accumulation::bytes).sum::<usize>() > BYTES_MAX) {
+        if partition.open.is_full(intake, bytes_max) {
             out.push(partition.close(source, next, &intake.folds, &self.plans, &self.failed)?);
         }
         Ok(rejected)

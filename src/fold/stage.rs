@@ -86,8 +86,8 @@ pub struct Stage {
     topics: BTreeMap<Source, String>,
     /// Sources whose owner has not spoken yet.
     silent: BTreeSet<Source>,
-    /// Sources that were read to their end.
-    at_end: BTreeSet<Source>,
+    /// Sources that were read to their end, and when they were.
+    at_end: BTreeMap<Source, Millis>,
     ready: Vec<Folded>,
     dead_letters: Vec<DeadLetter>,
     events: u64,
@@ -117,7 +117,7 @@ impl Stage {
         record_bytes_max: usize,
     ) -> Result<Self> {
         Ok(Self {
-            folder: Folder::new(sets, limits)?,
+            folder: Folder::new(sets, limits)?.with_section_bytes_max(record_bytes_max),
             limits,
             partials_partitions,
             interval_ms,
@@ -125,7 +125,7 @@ impl Stage {
             format: RecordFormat::FIRST,
             topics: BTreeMap::new(),
             silent: BTreeSet::new(),
-            at_end: BTreeSet::new(),
+            at_end: BTreeMap::new(),
             ready: Vec::new(),
             dead_letters: Vec::new(),
             events: 0,
@@ -201,12 +201,12 @@ impl Stage {
         self.folder.fold(source, [], end, &mut self.ready).map(|_| ())
     }
 
-    /// Whether a partition was read to its end and nothing has come since.
-    pub fn set_at_end(&mut self, source: &Source, at_end: bool) {
-        if at_end && self.topics.contains_key(source) {
-            self.at_end.insert(source.clone());
-        } else {
-            self.at_end.remove(source);
+    /// Since when it is known that a partition was read to its end and nothing had come; `None` where it was not. What is
+    /// written later says this time: nobody has looked since.
+    pub fn set_at_end(&mut self, source: &Source, at_ms: Option<Millis>) {
+        match at_ms.filter(|_| self.topics.contains_key(source)) {
+            Some(at_ms) => _ = self.at_end.insert(source.clone(), at_ms),
+            None => _ = self.at_end.remove(source),
         }
     }
 
@@ -258,11 +258,11 @@ impl Stage {
         let mut folded = std::mem::take(&mut self.ready);
         let mut offsets = Vec::new();
         for (source, topic) in &self.topics {
-            let ends = self.at_end.contains(source);
-            if (self.folder.has_open(source) || self.silent.contains(source) || (ends && tick))
+            let end_at_ms = self.at_end.get(source).copied();
+            if (self.folder.has_open(source) || self.silent.contains(source) || (end_at_ms.is_some() && tick))
                 && let Some(mut last) = self.folder.close(source)?
             {
-                last.section.end_at_ms = ends.then_some(now);
+                last.section.end_at_ms = end_at_ms;
                 folded.push(last);
             }
             if let Some(position) = self.folder.position(source) {

@@ -30,6 +30,9 @@ pub struct Breadcrumb {
     /// What it was about to evaluate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspect: Option<Suspect>,
+    /// What enough owners died of, until it is fenced off in what is published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proven: Vec<Suspect>,
 }
 
 /// An evaluation that may take the process with it.
@@ -61,7 +64,7 @@ impl Breadcrumb {
                 let owners = before.owners.saturating_add(u32::from(before.owner != owner));
                 Self { owner, owners, ..before }
             }
-            _ => Self { owner, position, owners: 1, suspect: None },
+            _ => Self { owner, position, owners: 1, suspect: None, proven: Vec::new() },
         }
     }
 
@@ -92,6 +95,8 @@ pub(super) struct Care {
     words: Option<LastWords>,
     /// True while the last note names an evaluation.
     named: bool,
+    /// True where something was not evaluated because owners died of it, and that is not published.
+    refused: bool,
 }
 
 impl fmt::Debug for Care {
@@ -103,7 +108,7 @@ impl fmt::Debug for Care {
 impl Care {
     /// With what was found.
     pub(super) fn of(found: Breadcrumb) -> Self {
-        Self { found, words: None, named: false }
+        Self { found, words: None, named: false, refused: false }
     }
 
     /// What was found, as this owner notes it.
@@ -111,15 +116,17 @@ impl Care {
         &self.found
     }
 
-    /// From now on, what is evaluated is noted before; with `None` no more.
-    pub(super) fn note_to(&mut self, words: Option<LastWords>) {
-        self.words = words;
-    }
-
     /// A window is about to be evaluated. The error says why it must not be.
     pub(super) fn before(&mut self, rule: &Rule, end: Millis) -> Result<(), String> {
-        let known = self.found.suspect.as_ref().filter(|suspect| suspect.is(rule, end)).map_or(0, |known| known.times);
-        if known >= DEATHS {
+        let suspects = self.found.suspect.iter().chain(&self.found.proven);
+        let suspect = suspects.filter(|suspect| suspect.is(rule, end)).max_by_key(|suspect| suspect.times).cloned();
+        let known = suspect.as_ref().map_or(0, |suspect| suspect.times);
+        if let Some(suspect) = suspect.filter(|suspect| suspect.times >= DEATHS) {
+            // The notes that follow say so, too: the next owner must not find it out anew.
+            if !self.found.proven.contains(&suspect) {
+                self.found.proven.push(suspect);
+            }
+            self.refused = true;
             return Err(format!(
                 "{known} processes in a row ended while they evaluated one window of it (out of memory, or killed by the \
                  engine); make it cheaper, or group by fewer values"
@@ -156,9 +163,22 @@ impl Judge {
         self.care.found()
     }
 
-    /// From now on each evaluation is noted before; with `None` no more.
-    pub fn note_to(&mut self, words: Option<LastWords>) {
-        self.care.note_to(words);
+    /// From now on each evaluation is noted before.
+    pub fn note_to(&mut self, words: LastWords) {
+        self.care.words = Some(words);
+    }
+
+    /// Up to here it is published: where that is further than before, nothing is noted any more.
+    pub fn came_to(&mut self, position: i64) {
+        if position > self.care.found.position {
+            self.care.words = None;
+            self.care.refused = false;
+        }
+    }
+
+    /// True where a rule was fenced off since owners died of it, and that is not published.
+    pub fn has_refused(&self) -> bool {
+        self.care.refused
     }
 }
 

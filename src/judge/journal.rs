@@ -71,6 +71,10 @@ pub struct EntryHeader {
     /// Rules that failed, and why: replay evaluates nothing, so it would not find out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fenced: BTreeMap<String, String>,
+    /// Rules of which an older version judges still, and the number of the set that it comes from: replay may not see what
+    /// made the next one take over.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub judging: BTreeMap<String, u64>,
     /// Rules that have more series than they may, and since when.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overflowing: BTreeMap<String, Millis>,

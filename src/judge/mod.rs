@@ -200,7 +200,7 @@ impl Judge {
         out: &mut Vec<Output>,
     ) -> Result<()> {
         match record {
-            Record::RuleSet(record) => self.switch(&record, mode, compiled, out),
+            Record::RuleSet(record) => self.switch(&record, append_ms, mode, compiled, out),
             Record::Sections(sections) => self.sections(sections, append_ms, mode, out),
         }?;
         self.care.after();
@@ -224,7 +224,7 @@ impl Judge {
             return Ok(());
         }
         for failure in &failed {
-            self.fence_users(failure, rules, append_ms, out);
+            self.fence_users(failure, rules, append_ms, mode, out)?;
         }
         computed.retain(|fold, _| self.panes.contains_key(fold));
         let rows = by_section(&partials, sections.len())?;
@@ -384,7 +384,7 @@ impl Judge {
                 state.next_end = first.filter(|first| *first <= watermark || !rule.expected.is_empty());
             }
             let Some(end) = state.next_end else {
-                let newer = first.is_none().then(|| self.newer_with_any(new, watermark)).flatten();
+                let newer = first.is_none().then(|| self.newer_to_begin_with(new, watermark)).flatten();
                 let Some(newer) = newer else { return Ok(()) };
                 self.take_over(new, newer, mode, out)?;
                 continue;

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use datafusion::common::Result;
 
 use super::{
-    Judge, history,
+    Judge, Mode, history,
     memory::{self, Remembered},
     rows,
     series::SeriesState,
@@ -79,10 +79,27 @@ impl Judge {
         }
     }
 
+    /// Takes which version of each rule judges as it was recorded.
+    pub fn restore_judging(&mut self, judging: &BTreeMap<String, u64>) -> Result<()> {
+        let Some(active) = self.rules.clone() else { return Ok(()) };
+        for rule in &active.set.rules {
+            let Some(older) = self.older.get(&rule.header.name) else { continue };
+            let is = |number: &u64| older.iter().position(|older| older.record.number == *number);
+            let at = judging.get(&rule.header.name).map_or(usize::MAX, |number| is(number).unwrap_or(0));
+            if at > 0 {
+                self.take_over(rule, at, Mode::Replay, &mut Vec::new())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes which rules are fenced off as it was recorded.
     pub fn restore_fenced(&mut self, fenced: &BTreeMap<String, String>) {
-        for (rule, reason) in fenced {
-            self.states.entry(rule.clone()).or_default().fenced = Some(reason.clone());
+        for rule in fenced.keys() {
+            self.states.entry(rule.clone()).or_default();
+        }
+        for (rule, state) in &mut self.states {
+            state.fenced = fenced.get(rule).cloned();
         }
     }
 

@@ -258,14 +258,14 @@ impl Stage {
     /// From now on each evaluation of a partition is noted before, until something of it is published.
     pub fn be_wary(&mut self, partition: i32, words: LastWords) {
         if let Some(assigned) = self.partitions.get_mut(&partition) {
-            assigned.judge.note_to(Some(words));
+            assigned.judge.note_to(words);
         }
     }
 
-    /// Something of a partition was published.
-    pub fn came_further(&mut self, partition: i32) {
+    /// A partition was published up to here.
+    pub fn came_to(&mut self, partition: i32, position: i64) {
         if let Some(assigned) = self.partitions.get_mut(&partition) {
-            assigned.judge.note_to(None);
+            assigned.judge.came_to(position);
         }
     }
 
@@ -396,9 +396,11 @@ impl Stage {
         Ok(())
     }
 
-    /// True where so much waits to be written that nothing more should be taken before.
+    /// True where so much waits to be written that nothing more should be taken before, or where a rule was fenced off of
+    /// which this process might yet die in another partition.
     pub fn full(&self) -> bool {
-        self.partitions.values().map(|assigned| assigned.pending.len()).sum::<usize>() > OUTPUTS_MAX
+        let waiting = self.partitions.values().map(|assigned| assigned.pending.len()).sum::<usize>();
+        waiting > OUTPUTS_MAX || self.partitions.values().any(|assigned| assigned.judge.has_refused())
     }
 
     /// The last transaction before a clean end: with a snapshot of each partition, so that whoever takes over has
@@ -471,6 +473,7 @@ impl Assigned {
             self.judge.restore_series(rule, series, state.clone());
         }
         if !entries.is_empty() {
+            self.judge.restore_judging(&self.last.judging)?;
             self.judge.restore_fenced(&self.last.fenced);
             self.judge.restore_fed_from(&self.last.fed_from);
         }
@@ -562,6 +565,7 @@ impl Assigned {
             alerts: self.last.alerts,
             unchecked: self.last.unchecked,
             fenced: self.judge.fenced(),
+            judging: self.judge.older_that_judge(),
             overflowing: self.judge.overflowing(),
             sources: self.judge.sources().clone(),
             whole_from: self.judge.whole_from(),

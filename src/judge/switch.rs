@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     fold::accumulate::FoldPlan,
-    panes::{Millis, first_end_after, is_time},
+    panes::{Millis, first_end_after, is_time, last_end_until},
     partial::{Failure, RecordFormat, RuleSetRecord},
     rules::{Rule, RuleSet, plan::share},
 };
@@ -41,6 +41,7 @@ impl Judge {
     pub(super) fn switch(
         &mut self,
         record: &RuleSetRecord,
+        append_ms: Millis,
         mode: Mode,
         compiled: &mut Compiled,
         out: &mut Vec<Output>,
@@ -75,7 +76,8 @@ impl Judge {
                 self.remove(&judging, mode, out);
                 continue;
             };
-            if new.version == rule.version {
+            // Where neither is judged, none need wait for the other.
+            if new.version == rule.version || !(rule.spread || new.spread || self.partition == 0) {
                 continue;
             }
             let older = self.older.entry(name.clone()).or_default();
@@ -89,6 +91,18 @@ impl Judge {
         }
         self.replan()?;
         for rule in &active.set.rules {
+            let judging = self.judging(rule);
+            if judging.version != rule.version
+                && let Some(state) = self.states.get_mut(&rule.header.name).filter(|state| state.next_end.is_none())
+                && let Some(reason) = state.fenced.take()
+            {
+                // Fenced off before its first window, it would wait for one that may never come.
+                if mode == Mode::Live && is_time(append_ms) {
+                    out.push(breach::fenced(&judging, self.partition, append_ms, &reason, Happened::Resolved));
+                }
+                self.take_over(rule, usize::MAX, mode, out)?;
+                continue;
+            }
             // What reads readings is not folded by FOLD, and what moves to another partition cannot wait there.
             let can_wait = |older: &Older| {
                 rule.reads.is_empty() && older.rule.reads.is_empty() && rule.spread == older.rule.spread
@@ -105,6 +119,12 @@ impl Judge {
     pub(super) fn judging(&self, rule: &Arc<Rule>) -> Arc<Rule> {
         let older = self.older.get(&rule.header.name).and_then(|older| older.first());
         Arc::clone(older.map_or(rule, |older| &older.rule))
+    }
+
+    /// The rules of which an older version judges still, and the number of the set that it comes from.
+    pub fn older_that_judge(&self) -> BTreeMap<String, u64> {
+        let first = |(name, older): (&String, &Vec<Older>)| Some((name.clone(), older.first()?.record.number));
+        self.older.iter().filter_map(first).collect()
     }
 
     /// The number of the rule set that the version of a rule comes from that judges now.
@@ -130,10 +150,16 @@ impl Judge {
         self.waiting(rule).into_iter().rev().find(|(_, newer)| has_all(newer)).map(|(at, _)| at)
     }
 
-    /// The oldest version that has anything: one that has nothing to judge by waits for nothing.
-    pub(super) fn newer_with_any(&self, rule: &Arc<Rule>, watermark: Millis) -> Option<usize> {
-        let has_any = |newer: &Arc<Rule>| self.first_end(newer, watermark).is_some_and(|end| end <= watermark);
-        self.waiting(rule).into_iter().find(|(_, newer)| has_any(newer)).map(|(at, _)| at)
+    /// Where the one that judges has nothing: the oldest version that has anything, or, where none has, the one in force once
+    /// the window that is open is whole. One that has nothing to judge by waits for nothing.
+    pub(super) fn newer_to_begin_with(&self, rule: &Arc<Rule>, watermark: Millis) -> Option<usize> {
+        let waiting = self.waiting(rule);
+        let first = |newer: &Arc<Rule>| self.first_end(newer, watermark);
+        let has_any = |newer: &Arc<Rule>| first(newer).is_some_and(|end| end <= watermark);
+        let oldest = waiting.iter().find(|(_, newer)| has_any(newer));
+        let open = last_end_until(watermark, rule.slide_ms);
+        let none = waiting.iter().all(|(_, newer)| first(newer).is_none()) && self.whole(rule, open);
+        oldest.or(waiting.last().filter(|_| none)).map(|(at, _)| *at)
     }
 
     /// Every version of every rule that needs panes: those that judge, and those that warm up.
@@ -209,17 +235,35 @@ impl Judge {
         self.replan()
     }
 
-    /// Fences off the rules that use what failed, where it failed by the rule set that judges them, or a later one.
-    pub(super) fn fence_users(&mut self, failure: &Failure, rules: u64, append_ms: Millis, out: &mut Vec<Output>) {
-        let Some(active) = self.rules.clone() else { return };
+    /// Fences off the rules that use what failed, where it failed by the rule set that judges them, or a later one. Where it
+    /// is the version in force that failed before it had whole windows, it would never have any: it takes over, and is fenced
+    /// off.
+    pub(super) fn fence_users(
+        &mut self,
+        failure: &Failure,
+        rules: u64,
+        append_ms: Millis,
+        mode: Mode,
+        out: &mut Vec<Output>,
+    ) -> Result<()> {
+        let Some(active) = self.rules.clone() else { return Ok(()) };
         let now = if is_time(append_ms) { append_ms } else { 0 };
-        for rule in &active.set.rules {
-            let (rule, since) = (self.judging(rule), self.judged_since(rule, &active));
-            if failure.is_of(&rule) && rules >= since && (rule.spread || self.partition == 0) {
-                let end = self.states.get(&rule.header.name).and_then(|state| state.next_end).unwrap_or(now);
-                self.fence(&rule, end, &DataFusionError::Execution(failure.reason.clone()), out);
-            }
+        for new in &active.set.rules {
+            let (judging, since) = (self.judging(new), self.judged_since(new, &active));
+            let fails =
+                |rule: &Rule, since: u64| failure.is_of(rule) && rules >= since && (rule.spread || self.partition == 0);
+            let rule = if fails(new, active.record.number) && judging.version != new.version {
+                self.take_over(new, usize::MAX, mode, out)?;
+                new
+            } else if fails(&judging, since) {
+                &judging
+            } else {
+                continue;
+            };
+            let end = self.states.get(&rule.header.name).and_then(|state| state.next_end).unwrap_or(now);
+            self.fence(rule, end, &DataFusionError::Execution(failure.reason.clone()), out);
         }
+        Ok(())
     }
 
     fn remove(&mut self, rule: &Arc<Rule>, mode: Mode, out: &mut Vec<Output>) {

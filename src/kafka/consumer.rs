@@ -257,14 +257,15 @@ impl GroupConsumer {
         if self.untold == Some(UNTOLD_MAX) || topics.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let ids = self.ends.ask(|client| Ok(sys::topic_ids(client, topics, ID_WAIT)))?;
+        let no_answer = KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut);
+        let ids = self.ends.ask(|client| sys::topic_ids(client, topics, ID_WAIT).ok_or(no_answer.clone()));
         match (ids, self.untold) {
-            (Some(ids), _) => {
+            (Ok(ids), _) => {
                 self.untold = None;
                 Ok(ids)
             }
-            (None, None) => Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut).into()),
-            (None, Some(untold)) => {
+            (Err(error), None) => Err(error),
+            (Err(_), Some(untold)) => {
                 self.untold = Some(untold + 1);
                 Ok(BTreeMap::new())
             }

@@ -112,7 +112,8 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
         }
         busy = false;
         let now = edge.now();
-        let mut ask = now - asked_ms >= ASK_END_MS;
+        let asking = now - asked_ms >= ASK_END_MS;
+        let mut answers = true;
         for partition in edge.reading() {
             let source = work.source(&partition);
             let mut outcome = Ok(());
@@ -121,17 +122,18 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
             outcome?;
             if taken > 0 {
                 busy = true;
-            } else if ask {
-                let at_end = edge.at_end(&partition).await.unwrap_or_else(|error| {
-                    // A broker that does not answer would be waited for again for each partition.
-                    tracing::warn!(%error, "the end of partitions cannot be asked for; their time stands still");
-                    ask = false;
-                    false
-                });
-                stage.set_at_end(&source, at_end);
+            } else if asking {
+                // A broker that does not answer would be waited for again for each partition.
+                let at_end = answers
+                    && edge.at_end(&partition).await.unwrap_or_else(|error| {
+                        tracing::warn!(%error, "the end of partitions cannot be asked for; their time stands still");
+                        answers = false;
+                        false
+                    });
+                stage.set_at_end(&source, at_end.then_some(now));
             }
         }
-        if now - asked_ms >= ASK_END_MS {
+        if asking {
             asked_ms = now;
         }
         let failed = stage.failed();
@@ -353,7 +355,9 @@ impl<'a> Fold<'a> {
     /// tell: what was read before the topic was seen in the life that is known was of that life.
     async fn conclude(&mut self, stage: &mut Stage, edge: &mut impl Edge) -> Result<(), Error> {
         self.notice_new_lives(stage, edge).await?;
-        match stage.close(edge.now())? {
+        // Asked to end before a new life was noted: nothing of it may be written.
+        let transaction = if self.new.is_empty() { stage.close(edge.now())? } else { None };
+        match transaction {
             Some(transaction) => self.write(stage, edge, &transaction).await,
             None => Ok(()),
         }

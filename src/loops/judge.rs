@@ -8,6 +8,7 @@ use super::{
 use crate::{
     fold::{self, Origin, Source},
     judge::{
+        breadcrumb::Breadcrumb,
         chain::Need,
         journal::{Recorded, StateRecord},
         output::{BreachEvent, Notice},
@@ -113,19 +114,25 @@ async fn take_over(
 ) -> Result<(), Error> {
     let topic = &job.config.topics.state;
     let mut records = Vec::new();
-    for (_, partition) in partitions {
-        let Some(breadcrumb) = stage.breadcrumb(*partition) else { continue };
-        records.push(of_state(topic, *partition, breadcrumb.record()));
-        if breadcrumb.is_wary() {
-            let words = edge.last_words(&(topic.clone(), *partition))?;
-            stage.be_wary(*partition, words);
-        }
+    for place in partitions {
+        let Some(breadcrumb) = stage.breadcrumb(place.1) else { continue };
+        records.push(of_state(topic, place.1, breadcrumb.record()));
+        be_wary(job, stage, edge, place)?;
     }
     if !records.is_empty()
         && let Err(error) = edge.publish(records).await
     {
         tracing::warn!(%error, "who judges these partitions could not be noted");
         edge.ready().await?;
+    }
+    Ok(())
+}
+
+/// Notes what is evaluated of a partition from now on, where owners before came to nothing.
+fn be_wary(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: &TopicPartition) -> Result<(), Error> {
+    if stage.breadcrumb(partition.1).is_some_and(Breadcrumb::is_wary) {
+        let words = edge.last_words(&(job.config.topics.state.clone(), partition.1))?;
+        stage.be_wary(partition.1, words);
     }
     Ok(())
 }
@@ -298,7 +305,7 @@ async fn write(job: &Job, stage: &mut Stage, edge: &mut impl Edge, transaction: 
         tracing::warn!(%error, "a JUDGE transaction failed; restoring from the state topic");
         return restore(job, stage, edge).await;
     }
-    transaction.offsets.iter().for_each(|(partition, _)| stage.came_further(*partition));
+    transaction.offsets.iter().for_each(|(partition, position)| stage.came_to(*partition, *position));
     for notice in &transaction.notices {
         match notice {
             Notice::RuleSet { .. } => tracing::info!("{notice}"),
@@ -330,6 +337,7 @@ async fn restore(job: &Job, stage: &mut Stage, edge: &mut impl Edge) -> Result<(
     for partition in edge.reading() {
         stage.forget(partition.1);
         begin(job, stage, edge, &partition).await?;
+        be_wary(job, stage, edge, &partition)?;
     }
     Ok(())
 }

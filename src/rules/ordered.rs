@@ -202,7 +202,10 @@ impl GroupsAccumulator for Picks {
     }
 
     fn size(&self) -> usize {
-        self.groups.len() * 2 * size_of::<ScalarValue>()
+        let of = |pick: &Option<(ScalarValue, ScalarValue)>| {
+            pick.as_ref().map_or(2 * size_of::<ScalarValue>(), |(x, order)| x.size() + order.size())
+        };
+        self.groups.iter().map(of).sum()
     }
 }
 

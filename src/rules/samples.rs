@@ -206,7 +206,8 @@ impl GroupsAccumulator for Groups {
     }
 
     fn size(&self) -> usize {
-        self.groups.iter().map(|kept| 48 + kept.len() * 200).sum()
+        let of = |(sample, _): &(Sample, i64)| 32 + sample.iter().flatten().map(|text| 24 + text.len()).sum::<usize>();
+        self.groups.iter().map(|kept| 48 + kept.values().map(of).sum::<usize>()).sum()
     }
 }
 

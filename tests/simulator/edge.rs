@@ -312,6 +312,10 @@ impl Edge for SimulatedEdge {
     }
 
     async fn lives(&mut self, topics: &[&str]) -> Result<BTreeMap<String, String>, EdgeError> {
+        // Whoever is asked does not answer while its broker is away.
+        while topics.iter().any(|topic| self.world.borrow().is_dark(&((*topic).to_owned(), 0))) {
+            turn().await;
+        }
         turn().await;
         let known = &self.world.borrow().kafka.topics;
         let there = topics.iter().filter_map(|topic| Some((topic.to_string(), known.get(*topic)?.id.clone())));
