@@ -551,7 +551,12 @@ fn batch(first: u64, seeds: u64, seconds: u64, play: impl Fn(u64) -> Result<Repo
                     let mut told = told.lock().unwrap();
                     if told.elapsed() >= PROGRESS {
                         *told = Instant::now();
-                        println!("{} seeds in {} s, {} failed", tally.seeds, began.elapsed().as_secs(), tally.failures.len());
+                        println!(
+                            "{} seeds in {} s, {} failed",
+                            tally.seeds,
+                            began.elapsed().as_secs(),
+                            tally.failures.len()
+                        );
                     }
                 }
             });
