@@ -523,7 +523,7 @@ impl Tally {
             }
             Err(reason) => {
                 let failure = format!("SIMULATOR_SEED={seed}: {reason}");
-                eprintln!("{failure}");
+                println!("{failure}");
                 self.failures.push(failure);
             }
         }
