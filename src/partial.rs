@@ -239,9 +239,22 @@ pub struct RuleSetRecord {
     /// The format that is written from here on.
     #[serde(default = "RecordFormat::first")]
     pub format: RecordFormat,
+    /// The number under which the same rules came into force, where only the format has changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
 }
 
 impl RuleSetRecord {
+    /// The number under which its rules came into force.
+    pub fn since(&self) -> u64 {
+        self.since.unwrap_or(self.number)
+    }
+
+    /// The same rules under another number, and from here on another format.
+    pub fn upgraded(&self, number: u64, format: RecordFormat) -> Self {
+        Self { number, format, since: Some(self.since()), ..self.clone() }
+    }
+
     /// The files as they were.
     pub fn files(&self) -> Files {
         let sources = |pairs: &[(String, String)]| {
@@ -281,6 +294,7 @@ impl RuleSetRecord {
             references: pairs(&files.references),
             beside: pairs(&files.beside),
             format: RecordFormat::newest(),
+            since: None,
         }
     }
 }

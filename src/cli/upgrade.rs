@@ -23,10 +23,12 @@ impl Upgrade {
         let (none, _) = RuleSet::compile(Files::default(), settings(&config));
         let context = pipeline::context(config, none, Provenance::default(), Shutdown::default());
         let (before, now) = pipeline::upgrade(&context)?;
-        print(&if before == now {
-            format!("format {now} is written, and this binary knows no newer one: nothing to do")
-        } else {
-            format!("from here on format {now} is written; before, it was {before}")
+        print(&match (before, now) {
+            (Some(before), Some(now)) if before < now => {
+                format!("from here on format {now} is written; before, it was {before}")
+            }
+            (_, Some(now)) => format!("format {now} is written, and this binary knows no newer one: nothing to do"),
+            (_, None) => "nothing is written yet; the first rules set the format: nothing to do".to_owned(),
         })?;
         Ok(ExitCode::SUCCESS)
     }

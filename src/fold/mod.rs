@@ -89,7 +89,12 @@ impl Intake {
     /// How many of these events are folded before it is looked whether the section is full: were all that they hold kept by
     /// every fold, it would be a quarter of a section.
     fn step(&self, events: &RecordBatch, bytes_max: usize) -> usize {
-        let kept = events.get_array_memory_size().saturating_mul(self.folds.len());
+        // What the rows take, not what was allocated for more of them.
+        let taken = |column: &ArrayRef| {
+            let data = column.to_data();
+            data.get_slice_memory_size().unwrap_or_else(|_| data.get_array_memory_size())
+        };
+        let kept = events.columns().iter().map(taken).sum::<usize>().saturating_mul(self.folds.len());
         (events.num_rows().saturating_mul(bytes_max) / kept.saturating_mul(4).max(1)).max(1)
     }
 }

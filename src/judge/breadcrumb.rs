@@ -93,8 +93,10 @@ pub(super) struct Care {
     found: Breadcrumb,
     /// Where the next note goes to, while this owner is wary.
     words: Option<LastWords>,
-    /// True while the last note names an evaluation.
+    /// True while the last note may name an evaluation.
     named: bool,
+    /// True where a note could not be written: no more are.
+    mute: bool,
     /// True where something was not evaluated because owners died of it, and that is not published.
     refused: bool,
 }
@@ -108,7 +110,7 @@ impl fmt::Debug for Care {
 impl Care {
     /// With what was found.
     pub(super) fn of(found: Breadcrumb) -> Self {
-        Self { found, words: None, named: false, refused: false }
+        Self { found, words: None, named: false, mute: false, refused: false }
     }
 
     /// What was found, as this owner notes it.
@@ -132,14 +134,12 @@ impl Care {
                  engine); make it cheaper, or group by fewer values"
             ));
         }
-        if let Some(words) = &mut self.words {
+        // Who cannot write would wait for each: a partition must not stand still for the sake of a note.
+        if let Some(words) = self.words.as_mut().filter(|_| !self.mute) {
             let (rule, version) = (rule.header.name.clone(), rule.version.clone());
             let suspect = Some(Suspect { rule, version, end, times: known + 1 });
-            self.named = words(Breadcrumb { suspect, ..self.found.clone() }.record());
-            if !self.named {
-                // Who cannot write would wait for each: a partition must not stand still for the sake of a note.
-                self.words = None;
-            }
+            self.named = true;
+            self.mute |= !words(Breadcrumb { suspect, ..self.found.clone() }.record());
         }
         Ok(())
     }
@@ -147,7 +147,11 @@ impl Care {
     /// All that was evaluated was survived.
     pub(super) fn after(&mut self) {
         if let (Some(words), true) = (&mut self.words, std::mem::take(&mut self.named)) {
+            // Also of a note of which it is not known whether it was written.
             words(Breadcrumb { suspect: None, ..self.found.clone() }.record());
+        }
+        if self.mute {
+            self.words = None;
         }
     }
 }
@@ -166,6 +170,7 @@ impl Judge {
     /// From now on each evaluation is noted before.
     pub fn note_to(&mut self, words: LastWords) {
         self.care.words = Some(words);
+        self.care.mute = false;
     }
 
     /// Up to here it is published: where that is further than before, nothing is noted any more.
@@ -184,7 +189,13 @@ impl Judge {
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::RefCell, path::Path, rc::Rc, sync::Arc};
+
     use super::*;
+    use crate::{
+        files,
+        rules::{Files, RuleSet, Settings, diagnostics::Source},
+    };
 
     #[test]
     fn who_stands_where_another_process_stood_is_wary() {
@@ -197,5 +208,28 @@ mod tests {
         assert!(Breadcrumb::follow(Some(second.clone()), "c/1", 7).is_wary());
         assert!(!Breadcrumb::follow(Some(second), "c/1", 8).is_wary(), "b came further");
         assert_eq!(Breadcrumb::of_record(first.record().1.as_deref()), Some(first));
+    }
+
+    #[test]
+    fn a_note_that_may_not_have_been_written_is_cleared_once_and_no_more_are() {
+        let notes = Rc::new(RefCell::new(Vec::new()));
+        let mut care = Care::of(Breadcrumb::follow(None, "a/1", 7));
+        let heard = Rc::clone(&notes);
+        care.words = Some(Box::new(move |(_, note)| {
+            heard.borrow_mut().push(Breadcrumb::of_record(note.as_deref()).is_some_and(|note| note.suspect.is_some()));
+            false
+        }));
+        let base = files::read(&[], Path::new("schemas/tables"), Path::new("sql/reference")).unwrap();
+        let text = "/*\nname: all\ntier: business\nowner: tests\nlevels: {warning: value > 1}\n*/\nSELECT count(*) AS value \
+                    FROM hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '10 seconds')";
+        let rules = vec![Arc::new(Source { path: "all.sql".into(), text: text.into() })];
+        let (set, _) = RuleSet::compile(Files { rules, ..base }, Settings { idle_after_ms: None });
+        let rule = set.rule("all").unwrap();
+        for end in [1, 2] {
+            care.before(rule, end).unwrap();
+            care.before(rule, end + 10).unwrap();
+            care.after();
+        }
+        assert_eq!(*notes.borrow(), [true, false]);
     }
 }

@@ -36,6 +36,10 @@ pub struct Corrections {
     said: BTreeMap<Millis, Said>,
     /// The ends of windows to which late events came.
     late: BTreeSet<Millis>,
+    /// The first window of the version that judges, where one before said something else of the same events: what that one
+    /// said stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from: Option<Millis>,
 }
 
 /// What was said of one window at first, by series.
@@ -78,7 +82,17 @@ fn content_of(reading: &Reading) -> String {
 impl Corrections {
     /// True where there is nothing that may be corrected.
     pub fn is_empty(&self) -> bool {
-        self.said.is_empty() && self.late.is_empty()
+        self.said.is_empty() && self.late.is_empty() && self.from.is_none()
+    }
+
+    /// The first window that may be corrected, where there are closed ones before it.
+    pub(super) fn from(&self) -> Option<Millis> {
+        self.from
+    }
+
+    /// Another version judges from this window end on.
+    pub(super) fn begin_from(&mut self, from: Option<Millis>) {
+        self.from = from;
     }
 
     /// A reading was said at first.
@@ -143,7 +157,10 @@ impl Corrections {
         let waiting = self.late.split_off(&until.saturating_add(1));
         let late = std::mem::replace(&mut self.late, waiting);
         // A window without readings has nothing to remember.
-        late.into_iter().map(|end| (end, settled.remove(&end).unwrap_or_default())).collect()
+        let late = late.into_iter().filter(|end| self.from.is_none_or(|from| *end >= from));
+        let corrected = late.map(|end| (end, settled.remove(&end).unwrap_or_default())).collect();
+        self.from = self.from.filter(|from| *from > until);
+        corrected
     }
 }
 

@@ -71,10 +71,9 @@ pub struct EntryHeader {
     /// Rules that failed, and why: replay evaluates nothing, so it would not find out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fenced: BTreeMap<String, String>,
-    /// Rules of which an older version judges still, and the number of the set that it comes from: replay may not see what
+    /// Rules of which an older version judges still, and the number of the set that it comes from: replay does not see what
     /// made the next one take over.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub judging: BTreeMap<String, u64>,
+    pub judging: Option<BTreeMap<String, u64>>,
     /// Rules that have more series than they may, and since when.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overflowing: BTreeMap<String, Millis>,
@@ -87,6 +86,9 @@ pub struct EntryHeader {
     /// The next window of each rule: replay does not see the readings that some rules begin with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub next_ends: BTreeMap<String, Millis>,
+    /// The first window of each rule that may be corrected, where another version closed those before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub corrected_from: BTreeMap<String, Millis>,
     /// Since when folds over readings were given them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fed_from: BTreeMap<String, Millis>,

@@ -375,7 +375,10 @@ impl Judge {
             let Some(watermark) = self.watermark(&rule, active) else { return Ok(()) };
             let first = self.first_end(&rule, watermark);
             let begins = self.states.get(&rule.header.name).is_none_or(|state| state.next_end.is_none());
-            if begins && let Some(newer) = self.newer_with_all(new, first, watermark) {
+            if begins
+                && mode == Mode::Live
+                && let Some(newer) = self.newer_with_all(new, first, watermark)
+            {
                 self.take_over(new, newer, mode, out)?;
                 continue;
             }
@@ -384,7 +387,8 @@ impl Judge {
                 state.next_end = first.filter(|first| *first <= watermark || !rule.expected.is_empty());
             }
             let Some(end) = state.next_end else {
-                let newer = first.is_none().then(|| self.newer_to_begin_with(new, watermark)).flatten();
+                let begins = first.is_none() && mode == Mode::Live;
+                let newer = begins.then(|| self.newer_to_begin_with(new, watermark)).flatten();
                 let Some(newer) = newer else { return Ok(()) };
                 self.take_over(new, newer, mode, out)?;
                 continue;
@@ -396,7 +400,7 @@ impl Judge {
             if end > watermark {
                 return Ok(());
             }
-            if self.ripen(new, end, mode, out)? {
+            if mode == Mode::Live && self.ripen(new, end, out)? {
                 continue;
             }
             if mode == Mode::Live {
@@ -583,6 +587,11 @@ impl Judge {
         self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.whole_from?))).collect()
     }
 
+    /// The first window that may be corrected of each rule that had closed others before.
+    pub fn corrected_from(&self) -> BTreeMap<String, Millis> {
+        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.corrections.from()?))).collect()
+    }
+
     /// What the histories of a rule remember, by series.
     pub fn histories(&self, rule: &str) -> Option<&BTreeMap<Arc<str>, SeriesHistory>> {
         self.states.get(rule).map(|state| &state.histories)
@@ -593,8 +602,12 @@ impl Judge {
         for (fingerprint, store) in &mut self.panes {
             let mut until = Some(Millis::MAX);
             for rule in active.set.rules.iter().chain(self.older.values().flatten().map(|older| &older.rule)) {
+                let older = self.older.get(&rule.header.name).and_then(|older| older.first());
+                let judging = older.map_or(rule, |older| &older.rule);
+                let next = self.states.get(&rule.header.name).and_then(|state| state.next_end);
+                // One that waits begins after the last window of the one that judges, with its own slide.
+                let next = next.map(|next| first_end_after(next - judging.slide_ms, rule.slide_ms));
                 for fold in rule.all_folds().filter(|fold| fold.ids.fold == *fingerprint) {
-                    let next = self.states.get(&rule.header.name).and_then(|state| state.next_end);
                     until = until.zip(next).map(|(until, next)| until.min(next - reach_ms(rule, fold)));
                 }
             }

@@ -70,6 +70,13 @@ impl Judge {
         }
     }
 
+    /// Takes from where on windows may be corrected, as it was recorded.
+    pub fn restore_corrected_from(&mut self, corrected_from: &BTreeMap<String, Millis>) {
+        for (name, state) in &mut self.states {
+            state.corrections.begin_from(corrected_from.get(name).copied());
+        }
+    }
+
     /// Takes the level and episode of a series as they were recorded.
     pub fn restore_series(&mut self, rule: &str, series: &str, state: Option<SeriesState>) {
         let rule = self.states.entry(rule.to_owned()).or_default();
@@ -84,8 +91,8 @@ impl Judge {
         let Some(active) = self.rules.clone() else { return Ok(()) };
         for rule in &active.set.rules {
             let Some(older) = self.older.get(&rule.header.name) else { continue };
-            let is = |number: &u64| older.iter().position(|older| older.record.number == *number);
-            let at = judging.get(&rule.header.name).map_or(usize::MAX, |number| is(number).unwrap_or(0));
+            let since = |number: &u64| older.iter().position(|older| older.record.number >= *number);
+            let at = judging.get(&rule.header.name).and_then(since).unwrap_or(usize::MAX);
             if at > 0 {
                 self.take_over(rule, at, Mode::Replay, &mut Vec::new())?;
             }

@@ -118,8 +118,10 @@ struct Outbox {
 
 struct Assigned {
     judge: Judge,
-    /// The entries since the snapshot, until replay has come to where they belong.
+    /// The entries since the snapshot, until replay has come to the last of them.
     entries: Vec<Entry>,
+    /// How many of them replay has come to.
+    passed: usize,
     /// The next record to process.
     position: i64,
     /// Records before this have been published.
@@ -218,6 +220,7 @@ impl Stage {
         let mut assigned = Assigned {
             judge,
             entries: restored.entries,
+            passed: 0,
             position,
             replay_until: last.position,
             last,
@@ -238,6 +241,7 @@ impl Stage {
         if restored.left_out > 0 {
             assigned.pending.push(Output::Notice(Notice::SentAgain { outputs: restored.left_out }));
         }
+        assigned.pass_entries()?;
         if position >= assigned.replay_until {
             assigned.caught_up()?;
         }
@@ -390,6 +394,9 @@ impl Stage {
             assigned.pending.append(&mut out);
         }
         assigned.position = offset + 1;
+        if replayed {
+            assigned.pass_entries()?;
+        }
         if replayed && assigned.position >= assigned.replay_until {
             assigned.caught_up()?;
         }
@@ -466,6 +473,17 @@ impl Outbox {
 }
 
 impl Assigned {
+    /// Which versions judge is taken as it was recorded wherever something was: their windows end at different times.
+    fn pass_entries(&mut self) -> Result<(), StageError> {
+        while let Some(entry) = self.entries.get(self.passed).filter(|entry| entry.header.position <= self.position) {
+            if let Some(judging) = &entry.header.judging {
+                self.judge.restore_judging(judging)?;
+            }
+            self.passed += 1;
+        }
+        Ok(())
+    }
+
     /// Replay has come to where the outputs ended: levels and episodes are taken as they were recorded.
     fn caught_up(&mut self) -> Result<(), StageError> {
         let entries = std::mem::take(&mut self.entries);
@@ -473,7 +491,6 @@ impl Assigned {
             self.judge.restore_series(rule, series, state.clone());
         }
         if !entries.is_empty() {
-            self.judge.restore_judging(&self.last.judging)?;
             self.judge.restore_fenced(&self.last.fenced);
             self.judge.restore_fed_from(&self.last.fed_from);
         }
@@ -483,6 +500,7 @@ impl Assigned {
         self.judge.end_of_replay();
         if !entries.is_empty() {
             self.judge.restore_next_ends(&self.last.next_ends);
+            self.judge.restore_corrected_from(&self.last.corrected_from);
             self.judge.restore_overflowing(&self.last.overflowing);
             self.judge.restore_sources(&self.last.sources);
             self.judge.restore_whole_from(&self.last.whole_from);
@@ -565,11 +583,12 @@ impl Assigned {
             alerts: self.last.alerts,
             unchecked: self.last.unchecked,
             fenced: self.judge.fenced(),
-            judging: self.judge.older_that_judge(),
+            judging: Some(self.judge.older_that_judge()),
             overflowing: self.judge.overflowing(),
             sources: self.judge.sources().clone(),
             whole_from: self.judge.whole_from(),
             next_ends: self.judge.next_ends(),
+            corrected_from: self.judge.corrected_from(),
             fed_from: self.judge.fed_from().clone(),
             ..entry.header
         };

@@ -36,6 +36,12 @@ pub(super) struct Older {
     pub(super) rule: Arc<Rule>,
 }
 
+/// True where two versions of a rule come to the same readings of the same events, however they judge them.
+fn says_the_same(one: &Rule, other: &Rule) -> bool {
+    let folds = |rule: &Rule| rule.folds.iter().map(|fold| fold.ids.fold.clone()).collect::<Vec<_>>();
+    one.slide_ms == other.slide_ms && one.rest_plan == other.rest_plan && folds(one) == folds(other)
+}
+
 impl Judge {
     /// Puts a rule set in force. Rules keep their series by name; folds keep their panes by fingerprint.
     pub(super) fn switch(
@@ -81,15 +87,18 @@ impl Judge {
                 continue;
             }
             let older = self.older.entry(name.clone()).or_default();
-            if older.iter().all(|older| older.rule.version != rule.version) {
-                let (record, set) = (Arc::clone(&before.record), Arc::clone(&before.set));
-                older.push(Older { record, set, rule: Arc::clone(rule) });
-            }
-            if older.len() > OLDER_MAX {
+            // Also one that is like an earlier one: which of the two judges is told by their numbers.
+            let (record, set) = (Arc::clone(&before.record), Arc::clone(&before.set));
+            older.push(Older { record, set, rule: Arc::clone(rule) });
+            // A replay may come to know more of them at a time than there were.
+            while mode == Mode::Live && older.len() > OLDER_MAX {
                 older.remove(1);
             }
         }
         self.replan()?;
+        if mode == Mode::Replay {
+            return Ok(());
+        }
         for rule in &active.set.rules {
             let judging = self.judging(rule);
             if judging.version != rule.version
@@ -97,7 +106,7 @@ impl Judge {
                 && let Some(reason) = state.fenced.take()
             {
                 // Fenced off before its first window, it would wait for one that may never come.
-                if mode == Mode::Live && is_time(append_ms) {
+                if is_time(append_ms) {
                     out.push(breach::fenced(&judging, self.partition, append_ms, &reason, Happened::Resolved));
                 }
                 self.take_over(rule, usize::MAX, mode, out)?;
@@ -130,7 +139,7 @@ impl Judge {
     /// The number of the rule set that the version of a rule comes from that judges now.
     pub(super) fn judged_since(&self, rule: &Arc<Rule>, active: &Active) -> u64 {
         let older = self.older.get(&rule.header.name).and_then(|older| older.first());
-        older.map_or(&active.record, |older| &older.record).number
+        older.map_or(&active.record, |older| &older.record).since()
     }
 
     /// The versions of a rule that wait for the one that judges, by their place in the list, the oldest first; the one in
@@ -188,7 +197,7 @@ impl Judge {
 
     /// Where a newer version of a rule has a whole window at `end`, the window that the one that judges would judge next,
     /// it takes over. Answers whether one did.
-    pub(super) fn ripen(&mut self, rule: &Arc<Rule>, end: Millis, mode: Mode, out: &mut Vec<Output>) -> Result<bool> {
+    pub(super) fn ripen(&mut self, rule: &Arc<Rule>, end: Millis, out: &mut Vec<Output>) -> Result<bool> {
         let judging = self.judging(rule);
         let fenced = self.states.get(&rule.header.name).is_some_and(|state| state.fenced.is_some());
         let ripe = self.waiting(rule).into_iter().rev().find(|(_, newer)| {
@@ -196,12 +205,12 @@ impl Judge {
             (fenced && newer.version != judging.version) || self.whole(newer, next)
         });
         let Some((at, _)) = ripe else { return Ok(false) };
-        self.take_over(rule, at, mode, out)?;
+        self.take_over(rule, at, Mode::Live, out)?;
         Ok(true)
     }
 
     /// The version at a place in the list judges from now on, at its end the one in force. Those before it are not needed
-    /// any more.
+    /// any more. In a replay none takes over by itself: it evaluates nothing, and would not see all that made one do so.
     pub(super) fn take_over(
         &mut self,
         in_force: &Arc<Rule>,
@@ -231,6 +240,9 @@ impl Judge {
             }
             // Another slide has other window ends.
             state.next_end = state.next_end.map(|end| first_end_after(end - rule.slide_ms, new.slide_ms));
+            if !says_the_same(&rule, new) {
+                state.corrections.begin_from(state.next_end);
+            }
         }
         self.replan()
     }
@@ -252,8 +264,10 @@ impl Judge {
             let (judging, since) = (self.judging(new), self.judged_since(new, &active));
             let fails =
                 |rule: &Rule, since: u64| failure.is_of(rule) && rules >= since && (rule.spread || self.partition == 0);
-            let rule = if fails(new, active.record.number) && judging.version != new.version {
-                self.take_over(new, usize::MAX, mode, out)?;
+            let rule = if fails(new, active.record.since()) && judging.version != new.version {
+                if mode == Mode::Live {
+                    self.take_over(new, usize::MAX, mode, out)?;
+                }
                 new
             } else if fails(&judging, since) {
                 &judging

@@ -76,9 +76,10 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
             learnt_ms = edge.now();
             let now = learn(job, &mut rules, edge).await?;
             stage.write_in(rules.format());
-            if now.iter().map(|(_, number)| number).ne(sets.iter().map(|(_, number)| number)) {
-                // What is open was folded by the sets before.
-                work.conclude(&mut stage, edge).await?;
+            // What is open was folded by the sets before.
+            if now.iter().map(|(_, number)| number).ne(sets.iter().map(|(_, number)| number))
+                && work.conclude(&mut stage, edge).await?
+            {
                 stage.switch(&now)?;
                 tracing::info!(sets = ?now.iter().map(|(_, number)| number).collect::<Vec<_>>(), "folding by other rule sets");
                 sets = now;
@@ -90,18 +91,22 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
         for note in edge.serve(if busy { Duration::ZERO } else { Duration::from_millis(5) }).await? {
             match note {
                 Rebalance::Assigned(partitions) => {
+                    // A note of the owner before may be on its way: no position is told before it has ended.
+                    for partition in &partitions {
+                        edge.committed(partition).await?;
+                    }
                     if !partitions.is_empty() {
                         work.known = known(job, edge).await?;
                     }
                     for partition in partitions {
                         work.begin(&mut stage, edge, &partition).await?;
                     }
-                    work.note(edge).await?;
                 }
                 Rebalance::Revoked(partitions) => {
                     for partition in &partitions {
                         tracing::info!(topic = partition.0, partition = partition.1, "no longer folding");
                         stage.forget(&work.source(partition));
+                        work.new.remove(partition);
                     }
                 }
             }
@@ -111,6 +116,10 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
             lives_ms = edge.now();
         }
         busy = false;
+        if !work.note(&mut stage, edge).await? {
+            // The group is heard first: who has lost a partition notes nothing of it.
+            continue;
+        }
         let now = edge.now();
         let asking = now - asked_ms >= ASK_END_MS;
         let mut answers = true;
@@ -326,41 +335,56 @@ impl<'a> Fold<'a> {
                 self.begin(stage, edge, partition).await?;
             }
         }
-        self.note(edge).await
+        Ok(())
     }
 
-    /// Notes lives of topics that nobody has read before. A note may vanish alone, and whoever came next would take the next
-    /// life for this one: so it is read again, before anything of this life is written.
-    async fn note(&mut self, edge: &mut impl Edge) -> Result<(), Error> {
-        while !self.new.is_empty() && !edge.ending() {
-            let notes = self.new.iter().map(|(partition, note)| Outgoing {
+    /// Notes lives of topics that nobody has noted before; answers whether all are. A note goes with the positions that the
+    /// group has, which do not move: so the group refuses those of an owner that has lost the partition meanwhile. It may
+    /// vanish alone, and whoever came next would take the next life for this one: so it is read again, before anything of
+    /// this life is taken.
+    async fn note(&mut self, stage: &mut Stage, edge: &mut impl Edge) -> Result<bool, Error> {
+        if self.new.is_empty() {
+            return Ok(true);
+        }
+        let (mut notes, mut positions) = (Vec::new(), Vec::new());
+        for (partition, note) in &self.new {
+            let begun = self.begun.get(partition).map_or(note.from, |begun| begun.from);
+            let position = edge.committed(partition).await?.unwrap_or(begun);
+            positions.push((partition.0.clone(), partition.1, position));
+            notes.push(Outgoing {
                 topic: self.job.config.topics.state.clone(),
                 partition: Some(0),
                 key: Some(source_key(partition).into_bytes()),
                 value: Some(serde_json::to_vec(note).unwrap_or_default()),
                 headers: Vec::new(),
             });
-            if let Err(error) = edge.publish(notes.collect()).await {
-                tracing::warn!(%error, "which topics are read could not be noted; trying again");
-                edge.ready().await?;
-            }
-            self.known = known(self.job, edge).await?;
-            let known = &self.known;
-            self.new.retain(|partition, note| known.get(partition) != Some(note));
         }
-        Ok(())
+        if let Err(error) = edge.write(notes, &positions).await {
+            tracing::warn!(%error, "which topics are read could not be noted; trying again");
+            edge.ready().await?;
+        }
+        self.known = known(self.job, edge).await?;
+        for (partition, note) in std::mem::take(&mut self.new) {
+            if self.known.get(&partition) != Some(&note) {
+                // It vanished, or another owner knows better.
+                self.begin(stage, edge, &partition).await?;
+            }
+        }
+        Ok(self.new.is_empty())
     }
 
-    /// Writes what is open. A client reads on where a topic was made anew and has outgrown the position, and does not
-    /// tell: what was read before the topic was seen in the life that is known was of that life.
-    async fn conclude(&mut self, stage: &mut Stage, edge: &mut impl Edge) -> Result<(), Error> {
+    /// Writes what is open; answers whether nothing is open any more. A client reads on where a topic was made anew and has
+    /// outgrown the position, and does not tell: what was read before the topic was seen in the life that is known was of
+    /// that life.
+    async fn conclude(&mut self, stage: &mut Stage, edge: &mut impl Edge) -> Result<bool, Error> {
         self.notice_new_lives(stage, edge).await?;
-        // Asked to end before a new life was noted: nothing of it may be written.
-        let transaction = if self.new.is_empty() { stage.close(edge.now())? } else { None };
-        match transaction {
-            Some(transaction) => self.write(stage, edge, &transaction).await,
-            None => Ok(()),
+        if !self.note(stage, edge).await? {
+            return Ok(false);
         }
+        if let Some(transaction) = stage.close(edge.now())? {
+            self.write(stage, edge, &transaction).await?;
+        }
+        Ok(true)
     }
 
     /// Begins a partition of one life of its topic; answers with the position.
@@ -483,7 +507,7 @@ impl<'a> Fold<'a> {
             for partition in edge.reading() {
                 self.begin(stage, edge, &partition).await?;
             }
-            return self.note(edge).await;
+            return Ok(());
         }
         tracing::debug!(events = transaction.events, records = transaction.records.len(), "folded");
         if let Some(watcher) = &self.job.watcher {

@@ -138,18 +138,18 @@ pub async fn announce(job: &Job, set: &RuleSet, provenance: &Provenance, edge: &
     Ok(true)
 }
 
-/// Says that every instance can read the newest format of this binary, which is written from here on. Answers with the
-/// format before, and the one in force now.
-pub async fn upgrade(job: &Job, edge: &mut impl Edge) -> Result<(RecordFormat, RecordFormat), Error> {
+/// The format that is written; none before the first rules.
+pub async fn format(job: &Job, edge: &mut impl Edge) -> Result<Option<RecordFormat>, Error> {
+    Ok(read(job, edge).await?.in_force().map(|last| last.format))
+}
+
+/// Says that every instance can read the newest format of this binary, which is written from here on.
+pub async fn upgrade(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
     edge.ready().await?;
     let sets = read(job, edge).await?;
     let newest = RecordFormat::newest();
-    let Some(last) = sets.in_force().filter(|last| last.format < newest) else {
-        return Ok((sets.format(), sets.format()));
-    };
-    let record = RuleSetRecord { number: next_number(edge.now(), Some(last)), format: newest, ..last.clone() };
-    append(job, &sets, &record, edge).await?;
-    Ok((last.format, newest))
+    let Some(last) = sets.in_force().filter(|last| last.format < newest) else { return Ok(()) };
+    append(job, &sets, &last.upgraded(next_number(edge.now(), Some(last)), newest), edge).await
 }
 
 /// The number of the set that follows one. It grows with time, so that two sets differ even where the first has vanished

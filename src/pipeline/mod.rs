@@ -280,11 +280,14 @@ fn announce(context: &Context) -> Result<(), Error> {
 
 /// Says that every instance runs a binary like this one: from here on its newest format is written. Answers with the format
 /// before, and the one in force now.
-pub fn upgrade(context: &Context) -> Result<(RecordFormat, RecordFormat), Error> {
+pub fn upgrade(context: &Context) -> Result<(Option<RecordFormat>, Option<RecordFormat>), Error> {
     let topics = &context.job.config.topics;
     kafka::topics::connect(&context.client, context.job.config.kafka.connect_timeout)?;
     kafka::topics::check(&context.client, topics)?;
-    at_rules(context, async |edge| loops::rules::upgrade(&context.job, edge).await)
+    let format = || at_rules(context, async |edge| loops::rules::format(&context.job, edge).await);
+    let before = format()?;
+    at_rules(context, async |edge| loops::rules::upgrade(&context.job, edge).await)?;
+    Ok((before, format()?))
 }
 
 /// Writes to the rules topic, or tries again.

@@ -139,12 +139,9 @@ impl Kafka {
         log.open.retain(|offset| *offset >= low);
     }
 
-    /// True where a group knows where it stopped in each partition of a topic.
-    pub(crate) fn has_read(&self, group: &str, topic: &str) -> bool {
-        let partitions = self.topics.get(topic).map_or(0, |topic| topic.partitions.len());
-        let known =
-            self.groups.get(group).map_or(0, |group| group.offsets.keys().filter(|(name, _)| name == topic).count());
-        partitions > 0 && known == partitions
+    /// True where a committed record of a partition has that key.
+    pub(crate) fn has_key(&self, place: &Place, key: &str) -> bool {
+        self.fetch(place, 0, usize::MAX).iter().any(|entry| entry.record.key.as_deref() == Some(key.as_bytes()))
     }
 
     /// A group forgets where it stopped in a topic.

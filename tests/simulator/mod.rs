@@ -335,9 +335,14 @@ impl Simulation<'_> {
                 let until = now + world.random.between(1_000, 12_000);
                 world.dark.insert(place.clone(), until);
             }
-            // Nobody can miss what nobody knew of.
-            let early = now <= oracle::START + oracle::DISASTERS_MS && world.kafka.has_read("fold", topic);
+            let early = now <= oracle::START + oracle::DISASTERS_MS;
             if !early || !world.random.once_in(world.faults.disaster) {
+                continue;
+            }
+            // Nobody can miss what nobody knew of.
+            let state = (self.config.topics.state.clone(), 0);
+            let noted = |partition| world.kafka.has_key(&state, &format!("source\u{1f}{topic}\u{1f}{partition}"));
+            if !(0..oracle::SOURCE_PARTITIONS).all(noted) {
                 continue;
             }
             if world.random.once_in(2) {

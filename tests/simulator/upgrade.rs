@@ -81,7 +81,7 @@ impl Simulation<'_> {
         Box::pin(async move {
             let (ending, skew) = Default::default();
             let mut edge = SimulatedEdge::new(&world, &ending, &skew, "rules", "rules", &job.instance);
-            loops::rules::upgrade(&job, &mut edge).await.map(|_| ())
+            loops::rules::upgrade(&job, &mut edge).await
         })
     }
 }
