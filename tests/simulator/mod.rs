@@ -6,6 +6,7 @@
 //! SIMULATOR_SEED=17 cargo test --test all -- --nocapture simulator::seeds
 //! ```
 
+mod batch;
 mod edge;
 mod kafka;
 mod oracle;
@@ -16,17 +17,12 @@ mod upgrade;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
-    fmt::Write as _,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     rc::Rc,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
 };
 
 use tierwatch::{
@@ -37,6 +33,7 @@ use tierwatch::{
 };
 
 use self::{
+    batch::{batch, environment},
     edge::{OUT_OF_RANGE, SimulatedEdge, provenance},
     kafka::{Kafka, Place},
     oracle::Case,
@@ -151,6 +148,7 @@ pub(crate) struct Report {
     pub(crate) readings: usize,
     pub(crate) breaches: usize,
     /// The topics that have records of a later format.
+    #[cfg_attr(not(debug_assertions), expect(dead_code, reason = "later binaries are played in debug builds alone"))]
     pub(crate) written_later: Vec<&'static str>,
 }
 
@@ -181,7 +179,7 @@ pub(crate) fn config(partitions: i32) -> Arc<Config> {
     let sources = config::Sources { file: None, environment: Vec::new(), flags };
     let mut config = config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
     // Smaller than anybody would choose: snapshots, entries and readings come in parts.
-    config.topics.max_record_bytes = 8_192;
+    config.topics.max_record_bytes = 16_384;
     Arc::new(config)
 }
 
@@ -495,88 +493,6 @@ fn change_rules(world: &mut World, instances: usize) {
     let instance = format!("i{}", world.random.below(instances));
     world.note("change of rules");
     world.mounted.insert(instance, version);
-}
-
-fn environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text}")))
-}
-
-/// How many seeds of one batch may fail until it ends.
-const FAILURES_MAX: usize = 20;
-
-/// How often a long batch says how far it is.
-const PROGRESS: Duration = Duration::from_secs(60);
-
-/// What a batch of seeds came to.
-#[derive(Default)]
-struct Tally {
-    seeds: u64,
-    happened: BTreeMap<&'static str, usize>,
-    readings: usize,
-    breaches: usize,
-    failures: Vec<String>,
-}
-
-impl Tally {
-    fn add(&mut self, seed: u64, outcome: Result<Report, String>) {
-        self.seeds += 1;
-        match outcome {
-            Ok(report) => {
-                report.happened.into_iter().for_each(|(what, times)| *self.happened.entry(what).or_default() += times);
-                self.readings += report.readings;
-                self.breaches += report.breaches;
-            }
-            Err(reason) => {
-                let failure = format!("SIMULATOR_SEED={seed}: {reason}");
-                println!("{failure}");
-                self.failures.push(failure);
-            }
-        }
-    }
-}
-
-/// Plays many seeds on all cores, until so many are done, so much time is over, or too many have failed.
-fn batch(first: u64, seeds: u64, seconds: u64, play: impl Fn(u64) -> Result<Report, String> + Sync) -> String {
-    let next = AtomicU64::new(0);
-    let tally: Mutex<Tally> = Mutex::default();
-    let began = Instant::now();
-    let told = Mutex::new(began);
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let seed = first.wrapping_add(next.fetch_add(1, Ordering::SeqCst));
-                    let over = began.elapsed().as_secs() >= seconds || seed.wrapping_sub(first) >= seeds;
-                    if over || tally.lock().unwrap().failures.len() >= FAILURES_MAX {
-                        return;
-                    }
-                    let outcome = catch_unwind(AssertUnwindSafe(|| play(seed)));
-                    let mut tally = tally.lock().unwrap();
-                    tally.add(seed, outcome.unwrap_or_else(|_| Err("it panicked".to_owned())));
-                    let mut told = told.lock().unwrap();
-                    if told.elapsed() >= PROGRESS {
-                        *told = Instant::now();
-                        println!(
-                            "{} seeds in {} s, {} failed",
-                            tally.seeds,
-                            began.elapsed().as_secs(),
-                            tally.failures.len()
-                        );
-                    }
-                }
-            });
-        }
-    });
-    let Tally { seeds, happened, readings, breaches, failures } = tally.into_inner().unwrap();
-    let mut text = format!(
-        "{seeds} seeds in {} s: {readings} readings and {breaches} breach events as they should be, through",
-        began.elapsed().as_secs()
-    );
-    for (what, times) in happened {
-        write!(text, " {times} × {what},").unwrap();
-    }
-    assert!(failures.is_empty(), "{} of {text}\n{}", failures.len(), failures.join("\n"));
-    text
 }
 
 const STORM: Faults = Faults {

@@ -17,6 +17,7 @@ use super::{
 
 /// When somebody says that all instances were upgraded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(debug_assertions), expect(dead_code, reason = "later binaries are played in debug builds alone"))]
 pub(crate) enum Upgrade {
     /// When they were.
     Rolling,
