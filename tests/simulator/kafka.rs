@@ -491,13 +491,14 @@ impl Kafka {
         Ok(self.groups.get(group).and_then(|group| group.offsets.get(place)).copied())
     }
 
-    /// True where a group has come to the end of every partition of a topic.
+    /// True where a group has come to the end of every partition of a topic, and no transaction there is open.
     pub(crate) fn is_read(&self, group: &str, topic: &str) -> bool {
         let count = self.topics.get(topic).map_or(0, |topic| topic.partitions.len());
         (0..count).all(|partition| {
             let place = (topic.to_owned(), i32::try_from(partition).unwrap());
             let committed = self.groups.get(group).and_then(|group| group.offsets.get(&place)).copied();
-            self.fetch(&place, committed.unwrap_or(0), 1).is_empty()
+            let ended = self.log(&place).is_some_and(|log| log.open.is_empty());
+            ended && self.fetch(&place, committed.unwrap_or(0), 1).is_empty()
         })
     }
 
