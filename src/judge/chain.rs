@@ -78,6 +78,15 @@ struct Behind {
     computed: BTreeMap<String, Vec<String>>,
 }
 
+impl Behind {
+    /// True where a fold was computed in it, in an aggregate. A fold by itself stands under the empty name, for rules that
+    /// only ask which keys there are.
+    fn lists(&self, fold: &str, aggregate: &str) -> bool {
+        let known = self.computed.get(fold);
+        known.is_some_and(|known| aggregate.is_empty() || known.iter().any(|known| known == aggregate))
+    }
+}
+
 impl Source {
     /// True where a section speaks of another life of the topic. Old brokers don't say which life it is.
     fn is_other(&self, section: &Section) -> bool {
@@ -136,11 +145,7 @@ impl Source {
         if section.lost {
             self.whole_since.clear();
         }
-        // A fold by itself stands under the empty name, for rules that only ask which keys there are.
-        let listed = |fold: &str, aggregate: &str| {
-            let known = section.computed.get(fold);
-            known.is_some_and(|known| aggregate.is_empty() || known.iter().any(|known| known == aggregate))
-        };
+        let listed = |fold: &str, aggregate: &str| section.lists(fold, aggregate);
         self.whole_since.retain(|fold, aggregates| {
             aggregates.retain(|aggregate, _| listed(fold, aggregate));
             !aggregates.is_empty()
@@ -317,6 +322,15 @@ impl Chain {
         Some(latest)
     }
 
+    /// True where all that is known already of positions behind holes has a fold in the given aggregates, too: what fills a
+    /// hole may have more than what follows it.
+    pub fn goes_on(&self, table: &str, fold: &str, aggregates: &[String]) -> bool {
+        let sources = self.tables.get(table).into_iter().flat_map(BTreeMap::values);
+        sources.flat_map(|source| &source.behind).filter(|section| !section.lost).all(|section| {
+            aggregates.iter().map(String::as_str).chain([""]).all(|aggregate| section.lists(fold, aggregate))
+        })
+    }
+
     /// True where positions and times are such; what was read from a record may be anything.
     pub fn is_sound(&self) -> bool {
         let known = |at: &Option<Millis>| at.is_none_or(is_time);
@@ -385,6 +399,18 @@ mod tests {
         assert_eq!(watermark(&chain), Some(95));
         accept(&mut chain, &section(0, 10, 20, Some(200), None), 1000);
         assert_eq!(watermark(&chain), Some(295));
+    }
+
+    #[test]
+    fn what_fills_a_hole_may_have_more_than_what_follows_it() {
+        let mut chain = Chain::default();
+        accept(&mut chain, &section(0, 0, 5, Some(100), None), 1000);
+        accept(&mut chain, &section(0, 10, 20, Some(300), None), 1000);
+        assert!(
+            chain.goes_on("t", "f", &[]) && !chain.goes_on("t", "g", &[]) && !chain.goes_on("t", "f", &["sum".into()])
+        );
+        accept(&mut chain, &section(0, 5, 10, Some(200), None), 1000);
+        assert!(chain.goes_on("t", "g", &[]), "nothing is behind a hole any more");
     }
 
     #[test]

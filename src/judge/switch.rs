@@ -149,12 +149,19 @@ impl Judge {
         older.iter().map(|older| &older.rule).chain([rule]).enumerate().skip(1).collect()
     }
 
+    /// True where nothing that is known already will make windows of a version partial again.
+    fn goes_on(&self, rule: &Rule) -> bool {
+        let folds = rule.folds.iter().filter(|fold| fold.spec.table.rule.is_none());
+        folds.into_iter().all(|fold| self.chain.goes_on(&fold.spec.table.name, &fold.ids.fold, &fold.ids.aggregates))
+    }
+
     /// The newest version that has all of the first window there is: one that has not judged yet stands back behind it. Before
     /// that window closes, an earlier one may yet come.
     pub(super) fn newer_with_all(&self, rule: &Arc<Rule>, first: Option<Millis>, watermark: Millis) -> Option<usize> {
         let has_all = |newer: &Arc<Rule>| {
             let end = self.first_end(newer, watermark);
-            end.is_some_and(|end| end <= watermark && first.is_none_or(|first| end <= first) && self.whole(newer, end))
+            let in_time = |end: Millis| end <= watermark && first.is_none_or(|first| end <= first);
+            end.is_some_and(|end| in_time(end) && self.whole(newer, end) && self.goes_on(newer))
         };
         self.waiting(rule).into_iter().rev().find(|(_, newer)| has_all(newer)).map(|(at, _)| at)
     }
@@ -202,7 +209,7 @@ impl Judge {
         let fenced = self.states.get(&rule.header.name).is_some_and(|state| state.fenced.is_some());
         let ripe = self.waiting(rule).into_iter().rev().find(|(_, newer)| {
             let next = first_end_after(end - judging.slide_ms, newer.slide_ms);
-            (fenced && newer.version != judging.version) || self.whole(newer, next)
+            (fenced && newer.version != judging.version) || (self.whole(newer, next) && self.goes_on(newer))
         });
         let Some((at, _)) = ripe else { return Ok(false) };
         self.take_over(rule, at, Mode::Live, out)?;
