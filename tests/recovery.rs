@@ -370,34 +370,87 @@ fn changed(rules: Vec<Arc<diagnostics::Source>>, from: &str, to: &str) -> Vec<Ar
     rules.into_iter().map(change).collect()
 }
 
+/// The cells of the readings of a rule: series, end, value, samples, reason for having no level, corrected.
+fn cells<'a>(written: &'a Written, rule: &str) -> Vec<[&'a str; 6]> {
+    let of_rule = written.readings.iter().map(|line| line.split('|').collect::<Vec<_>>());
+    of_rule.filter(|line| line[0] == rule).map(|line| [line[1], line[2], line[3], line[4], line[7], line[9]]).collect()
+}
+
+/// Versions that follow each other, each with other windows in the place of those of five seconds: what is wrong with that.
+fn follow(windows: [&str; 3], steps: [u32; 3]) {
+    let five = "INTERVAL '5 seconds', INTERVAL '10 seconds'";
+    let own = || rules().into_iter().filter(|rule| rule.path == "all.sql" || rule.path == "failures.sql").collect();
+    let sets = windows.map(|window| set(changed(own(), five, window)));
+    let log_of_all = log(&sets);
+    let written = play(&log_of_all, 400, Crash::Never);
+    let alone = sets.map(|set| play(&log(&[set]), 400, Crash::Never));
+
+    // No gap, no window twice, none that is partial but the first ones, none that lacks events.
+    let all = cells(&written, "all");
+    let seconds = |end: &str| end[14..16].parse::<u32>().unwrap() * 60 + end[17..19].parse::<u32>().unwrap();
+    let found: Vec<u32> =
+        all.windows(2).map(|pair| (seconds(pair[1][1]) + 3600 - seconds(pair[0][1])) % 3600).collect();
+    assert!(found.iter().all(|step| *step <= *steps.iter().max().unwrap() && *step > 0), "{found:?}");
+    assert!(steps.iter().all(|step| found.contains(step)), "{found:?}");
+    for [_, end, value, _, unjudged, _] in all.iter().skip(2) {
+        assert_ne!(*unjudged, "partial", "{end}");
+        let value: f64 = value.parse().unwrap();
+        let by_itself = |alone: &Written| -> Option<f64> {
+            cells(alone, "all").into_iter().find(|other| other[1] == *end).map(|other| other[2].parse().unwrap())
+        };
+        let fits = |expected: f64| (expected..=expected + 3.0).contains(&value);
+        assert!(alone.iter().filter_map(by_itself).any(fits), "{end}: {value}");
+    }
+    // What was said of a window is corrected as the version that said it would, or not at all.
+    let corrected = |written: &Written| -> BTreeSet<String> {
+        let corrected = cells(written, "failures").into_iter().filter(|line| line[5] == "true");
+        corrected.map(|[series, end, value, samples, ..]| format!("{series} {end} {value} {samples}")).collect()
+    };
+    let expected: BTreeSet<String> = alone.iter().flat_map(corrected).collect();
+    let wrong: Vec<String> = corrected(&written).into_iter().filter(|line| !expected.contains(line)).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(!corrected(&written).is_empty());
+
+    survives(&log_of_all, 3, 40);
+}
+
 /// A version whose windows end at other times takes over where its first whole window does, without a gap, and a crash does
 /// not change where that is.
 #[test]
 fn nor_does_one_while_versions_of_other_slides_follow_each_other() {
     let (five, two) = ("INTERVAL '5 seconds', INTERVAL '10 seconds'", "INTERVAL '2 seconds', INTERVAL '10 seconds'");
-    let ten = "INTERVAL '10 seconds', INTERVAL '20 seconds'";
-    let own = || rules().into_iter().filter(|rule| rule.path == "all.sql" || rule.path == "failures.sql").collect();
-    let sets = [set(own()), set(changed(own(), five, two)), set(changed(own(), five, ten))];
-    let log = log(&sets);
-    survives(&log, 3, 60);
-    let written = play(&log, 400, Crash::Never);
-    let of_all = written.readings.iter().filter(|line| line.starts_with("all|"));
-    let ends: Vec<&str> = of_all.clone().map(|line| line.split('|').nth(2).unwrap()).collect();
-    let partial: Vec<&String> = of_all.skip(2).filter(|line| line.contains("|partial|")).collect();
-    assert!(partial.is_empty(), "{partial:#?}");
-    let seconds: Vec<u32> = ends.iter().map(|end| end[17..19].parse::<u32>().unwrap()).collect();
-    let steps: BTreeSet<u32> = seconds.windows(2).map(|pair| (pair[1] + 60 - pair[0]) % 60).collect();
-    assert!(steps.is_superset(&BTreeSet::from([2, 5, 10])) && steps.iter().max() == Some(&10), "{ends:#?}");
+    follow([five, two, "INTERVAL '10 seconds', INTERVAL '20 seconds'"], [5, 2, 10]);
 }
+
+/// Its windows may also be shorter than the slide before, or longer with the same panes.
+#[test]
+fn nor_does_one_while_versions_of_other_sizes_follow_each_other() {
+    let (twenty, five) = ("INTERVAL '20 seconds', INTERVAL '20 seconds'", "INTERVAL '5 seconds', INTERVAL '5 seconds'");
+    follow([twenty, five, "INTERVAL '5 seconds', INTERVAL '15 seconds'"], [20, 5, 5]);
+}
+
+/// What is open of a rule ends with it.
+#[test]
+fn a_rule_that_is_removed_resolves_its_breaches() {
+    let failing = rule("once", "levels: {warning: value > 1}\nfor: 0s", ONCE);
+    let failures = rules().swap_remove(0);
+    let log = log(&[set(vec![failing, failures, rules().swap_remove(2)]), set(vec![rules().swap_remove(2)])]);
+    let written = play(&log, 400, Crash::Never);
+    for name in ["tierwatch_rule_fenced", "failures"] {
+        let of_rule = written.breaches.iter().filter(|line| line.contains(&format!(" {name} ")));
+        let happened: Vec<&str> = of_rule.map(|line| line.split(' ').nth(2).unwrap()).collect();
+        assert_eq!(happened, ["opened", "resolved"], "{name}: {:#?}", written.breaches);
+    }
+    assert!(!written.breaches.iter().any(|line| line.starts_with("2026-01-01T00:01:1")), "{:#?}", written.breaches);
+}
+
+/// A rule that fails once requests do.
+const ONCE: &str = "SELECT service, count(*) % (1 - least(count(*) FILTER (WHERE status_code >= 500), 1)) AS value FROM hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '30 seconds') GROUP BY service";
 
 /// Replay evaluates nothing, so it does not see why a version that waited took over early.
 #[test]
 fn nor_does_one_after_a_version_that_was_fenced_off_was_followed() {
-    let failing = rule(
-        "once",
-        "levels: {warning: value > 1}\nfor: 0s",
-        "SELECT service, count(*) % (1 - least(count(*) FILTER (WHERE status_code >= 500), 1)) AS value FROM hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '30 seconds') GROUP BY service",
-    );
+    let failing = rule("once", "levels: {warning: value > 1}\nfor: 0s", ONCE);
     let mended = changed(
         vec![Arc::clone(&failing)],
         "count(*) % (1 - least(count(*) FILTER (WHERE status_code >= 500), 1))",

@@ -73,7 +73,8 @@ pub struct EntryHeader {
     pub fenced: BTreeMap<String, String>,
     /// Rules of which an older version judges still, and the number of the set that it comes from: replay does not see what
     /// made the next one take over.
-    pub judging: Option<BTreeMap<String, u64>>,
+    #[serde(default)]
+    pub judging: BTreeMap<String, u64>,
     /// Rules that have more series than they may, and since when.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overflowing: BTreeMap<String, Millis>,
@@ -86,6 +87,9 @@ pub struct EntryHeader {
     /// The next window of each rule: replay does not see the readings that some rules begin with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub next_ends: BTreeMap<String, Millis>,
+    /// The window of each rule that was closed last.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub closed_ends: BTreeMap<String, Millis>,
     /// The first window of each rule that may be corrected, where another version closed those before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub corrected_from: BTreeMap<String, Millis>,
@@ -118,7 +122,10 @@ impl Entry {
     /// From bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let (mut header, mut rest) = open::<EntryHeader>(bytes)?;
-        if header.position < 0 || header.number == u64::MAX || !header.next_ends.values().all(|end| is_time(*end)) {
+        if header.position < 0
+            || header.number == u64::MAX
+            || !header.next_ends.values().chain(header.closed_ends.values()).all(|end| is_time(*end))
+        {
             return Err(FormatError::Damaged("a position or a time is none".into()));
         }
         let (blocks, remembered) = std::mem::take(&mut header.blobs);

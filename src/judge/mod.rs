@@ -94,6 +94,8 @@ pub struct Judge {
     sources: Sources,
     /// What the owners before have died of, as far as is known.
     care: Care,
+    /// In a replay, the next window of each rule where it comes to an entry next.
+    ahead: BTreeMap<String, Millis>,
 }
 
 /// The rule set in force.
@@ -154,6 +156,8 @@ impl Compiled {
 pub(crate) struct RuleState {
     /// The next window end; `None` before the first window.
     pub(crate) next_end: Option<Millis>,
+    /// The end of the window that was closed last, by whichever version judged.
+    pub(crate) closed: Option<Millis>,
     /// Its series, by their canonical JSON.
     pub(crate) series: BTreeMap<Arc<str>, SeriesState>,
     /// Events that came after a window they belong to had closed.
@@ -187,6 +191,7 @@ impl Judge {
             fed_from: BTreeMap::new(),
             sources: Sources::default(),
             care: Care::default(),
+            ahead: BTreeMap::new(),
         }
     }
 
@@ -248,7 +253,7 @@ impl Judge {
             let overlap = link == Link::Overlaps && planted::is(Bug::AcceptAnOverlap);
             if overlap || (!matches!(link, Link::Joins { .. }) && planted::is(Bug::SkipTheChain)) {
                 for (at, states) in rows {
-                    self.merge(&partials[at], &states, &mut BTreeMap::new())?;
+                    self.merge(&partials[at], &states, mode, &mut BTreeMap::new())?;
                 }
                 continue;
             }
@@ -267,7 +272,7 @@ impl Judge {
                     }
                     let mut late = BTreeMap::new();
                     for (at, states) in rows {
-                        self.merge(&partials[at], &states, &mut late)?;
+                        self.merge(&partials[at], &states, mode, &mut late)?;
                     }
                     for (rule, events) in late {
                         let state = self.states.entry(rule.clone()).or_default();
@@ -278,7 +283,10 @@ impl Judge {
                         let set = &self.rules.as_ref()?.set;
                         Some((set.catalog.tables.get(table)?.out_of_orderness_ms, set.settings.idle_after_ms))
                     });
-                    self.advance(mode, out)?;
+                    // What was published binds: a replay takes from the entries which windows were closed, and by which version.
+                    if mode == Mode::Live {
+                        self.advance(out)?;
+                    }
                 }
             }
         }
@@ -301,7 +309,13 @@ impl Judge {
 
     /// Adds states to the panes they belong to. What only closed windows would have seen is counted as late.
     /// A rule that reads the same events through several folds counts them once.
-    fn merge(&mut self, partials: &Partials, states: &RecordBatch, lates: &mut BTreeMap<String, i64>) -> Result<()> {
+    fn merge(
+        &mut self,
+        partials: &Partials,
+        states: &RecordBatch,
+        mode: Mode,
+        lates: &mut BTreeMap<String, i64>,
+    ) -> Result<()> {
         let Some(active) = &self.rules else { return Ok(()) };
         let Some(store) = self.panes.get(&partials.fold) else { return Ok(()) };
         let plan = Arc::clone(store.plan());
@@ -313,21 +327,14 @@ impl Judge {
             .flat_map(|rule| rule.all_folds().map(move |fold| (rule, fold)))
             .filter(|(_, fold)| fold.ids.fold == partials.fold)
             .collect();
-        let users: Vec<(&Arc<Rule>, Millis, Millis)> = uses
-            .iter()
-            .filter_map(|(rule, fold)| {
-                let next = self.states.get(&rule.header.name)?.next_end?;
-                // Panes before `kept` are in no open window; panes before `whole` were in one that has closed.
-                Some((*rule, next - reach_ms(rule, fold), fold.hop.window(next - rule.slide_ms).1))
-            })
-            .collect();
-        let kept = if users.len() < uses.len() {
-            Millis::MIN
-        } else {
-            users.iter().map(|(_, kept, _)| *kept).min().unwrap_or(Millis::MIN)
-        };
-        for (rule, _, whole) in &users {
-            let late = panes.iter().zip(rows.values()).filter(|(pane, _)| *pane < whole);
+        // Panes before that are in no open window of any version.
+        let kept = uses.iter().map(|(rule, fold)| Some(self.next_end(rule)? - reach_ms(rule, fold)));
+        let kept = kept.min().flatten().unwrap_or(Millis::MIN);
+        for (rule, fold) in uses.iter().filter(|(rule, _)| self.judges(rule)) {
+            // Panes before that were in a window that has closed.
+            let Some(next) = self.next_end(rule) else { continue };
+            let (_, whole) = fold.hop.window(next - rule.slide_ms);
+            let late = panes.iter().zip(rows.values()).filter(|(pane, _)| **pane < whole);
             let late = late.fold(0_i64, |sum, (_, rows)| sum.saturating_add(*rows));
             if late > 0 {
                 let known = lates.entry(rule.header.name.clone()).or_default();
@@ -336,7 +343,13 @@ impl Judge {
         }
         let mut marked: BTreeMap<String, BTreeSet<Millis>> = BTreeMap::new();
         for (rule, fold) in uses.iter().filter(|(rule, _)| rule.header.allowed_lateness_ms > 0) {
-            let Some(next) = self.states.get(&rule.header.name).and_then(|state| state.next_end) else { continue };
+            // A window that nothing late came to may be marked, and comes to what was said of it: so a replay, which does
+            // not know when windows were closed between two entries, marks all that may have been, of every version.
+            let ahead = self.ahead.get(&rule.header.name).copied().filter(|_| mode == Mode::Replay);
+            if ahead.is_none() && !self.judges(rule) {
+                continue;
+            }
+            let Some(next) = ahead.or_else(|| self.next_end(rule)) else { continue };
             let (_, whole) = fold.hop.window(next - rule.slide_ms);
             let late: BTreeSet<Millis> = panes.iter().copied().filter(|pane| *pane < whole).collect();
             let ends = late.into_iter().flat_map(|pane| corrections::ends(rule, fold, pane, next));
@@ -357,16 +370,16 @@ impl Judge {
     }
 
     /// Closes every window that the watermark has passed. A rule comes after those whose readings it reads.
-    fn advance(&mut self, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
+    fn advance(&mut self, out: &mut Vec<Output>) -> Result<()> {
         let Some(active) = self.rules.clone() else { return Ok(()) };
         for rule in &active.set.rules {
-            self.advance_rule(rule, &active, mode, out)?;
+            self.advance_rule(rule, &active, out)?;
         }
-        self.prune(&active);
+        self.prune();
         Ok(())
     }
 
-    fn advance_rule(&mut self, new: &Arc<Rule>, active: &Active, mode: Mode, out: &mut Vec<Output>) -> Result<()> {
+    fn advance_rule(&mut self, new: &Arc<Rule>, active: &Active, out: &mut Vec<Output>) -> Result<()> {
         loop {
             let rule = self.judging(new);
             if !rule.spread && self.partition != 0 {
@@ -375,11 +388,8 @@ impl Judge {
             let Some(watermark) = self.watermark(&rule, active) else { return Ok(()) };
             let first = self.first_end(&rule, watermark);
             let begins = self.states.get(&rule.header.name).is_none_or(|state| state.next_end.is_none());
-            if begins
-                && mode == Mode::Live
-                && let Some(newer) = self.newer_with_all(new, first, watermark)
-            {
-                self.take_over(new, newer, mode, out)?;
+            if begins && let Some(newer) = self.newer_with_all(new, first, watermark) {
+                self.take_over(new, newer, Mode::Live, out)?;
                 continue;
             }
             let state = self.states.entry(rule.header.name.clone()).or_default();
@@ -387,10 +397,9 @@ impl Judge {
                 state.next_end = first.filter(|first| *first <= watermark || !rule.expected.is_empty());
             }
             let Some(end) = state.next_end else {
-                let begins = first.is_none() && mode == Mode::Live;
-                let newer = begins.then(|| self.newer_to_begin_with(new, watermark)).flatten();
+                let newer = first.is_none().then(|| self.newer_to_begin_with(new, watermark)).flatten();
                 let Some(newer) = newer else { return Ok(()) };
-                self.take_over(new, newer, mode, out)?;
+                self.take_over(new, newer, Mode::Live, out)?;
                 continue;
             };
             if begins && self.whole(&rule, Millis::MIN) {
@@ -400,28 +409,27 @@ impl Judge {
             if end > watermark {
                 return Ok(());
             }
-            if mode == Mode::Live && self.ripen(new, end, out)? {
+            if self.ripen(new, out)? {
                 continue;
             }
-            if mode == Mode::Live {
-                self.close(&rule, end, active, out)?;
-            }
-            self.correct(&rule, end, active, mode, out);
-            self.states.entry(rule.header.name.clone()).or_default().next_end = Some(end + rule.slide_ms);
+            self.close(&rule, end, active, out)?;
+            self.correct(&rule, end, active, out);
+            let state = self.states.entry(rule.header.name.clone()).or_default();
+            (state.next_end, state.closed) = (Some(end + rule.slide_ms), Some(end));
         }
     }
 
     /// Corrects the windows to which nothing more may come.
-    fn correct(&mut self, rule: &Arc<Rule>, end: Millis, active: &Active, mode: Mode, out: &mut Vec<Output>) {
+    fn correct(&mut self, rule: &Arc<Rule>, end: Millis, active: &Active, out: &mut Vec<Output>) {
         let Some(state) = self.states.get_mut(&rule.header.name).filter(|_| rule.header.allowed_lateness_ms > 0) else {
             return;
         };
         let settled = state.corrections.settle(end.saturating_sub(rule.header.allowed_lateness_ms));
         let partition = (self.partition, active.record.partitions);
         for (end, said) in settled {
-            // In a replay it was corrected before; of a window that is not whole not all is known.
+            // Of a window that is not whole not all is known.
             let Some(state) = self.states.get(&rule.header.name).filter(|state| state.fenced.is_none()) else { return };
-            if mode == Mode::Live && self.whole(rule, end) {
+            if self.whole(rule, end) {
                 if let Err(reason) = self.care.before(rule, end) {
                     self.fence(rule, end, &DataFusionError::Execution(reason), out);
                     return;
@@ -577,6 +585,11 @@ impl Judge {
         self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.next_end?))).collect()
     }
 
+    /// The window that was closed last, of each rule that has closed any.
+    pub fn closed_ends(&self) -> BTreeMap<String, Millis> {
+        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.closed?))).collect()
+    }
+
     /// The readings that were remembered since this was asked last.
     pub fn take_remembered(&mut self) -> Vec<Remembered> {
         std::mem::take(&mut self.remembered)
@@ -598,20 +611,19 @@ impl Judge {
     }
 
     /// Drops the panes that no open window reads.
-    fn prune(&mut self, active: &Active) {
-        for (fingerprint, store) in &mut self.panes {
-            let mut until = Some(Millis::MAX);
-            for rule in active.set.rules.iter().chain(self.older.values().flatten().map(|older| &older.rule)) {
-                let older = self.older.get(&rule.header.name).and_then(|older| older.first());
-                let judging = older.map_or(rule, |older| &older.rule);
-                let next = self.states.get(&rule.header.name).and_then(|state| state.next_end);
-                // One that waits begins after the last window of the one that judges, with its own slide.
-                let next = next.map(|next| first_end_after(next - judging.slide_ms, rule.slide_ms));
-                for fold in rule.all_folds().filter(|fold| fold.ids.fold == *fingerprint) {
-                    until = until.zip(next).map(|(until, next)| until.min(next - reach_ms(rule, fold)));
-                }
+    fn prune(&mut self) {
+        let Some(active) = &self.rules else { return };
+        let mut until: BTreeMap<&str, Option<Millis>> = BTreeMap::new();
+        for rule in self.versions(active) {
+            let next = self.next_end(rule);
+            for fold in rule.all_folds() {
+                let until = until.entry(&fold.ids.fold).or_insert(Some(Millis::MAX));
+                *until = until.zip(next).map(|(until, next)| until.min(next - reach_ms(rule, fold)));
             }
-            if let Some(until) = until {
+        }
+        let until = until.into_iter().filter_map(|(fold, until)| Some((fold.to_owned(), until?)));
+        for (fold, until) in until.collect::<Vec<_>>() {
+            if let Some(store) = self.panes.get_mut(&fold) {
                 store.drop_before(until);
             }
         }

@@ -1,5 +1,5 @@
-//! What was published binds: after a replay, which rebuilds panes and evaluates nothing, the rest of the state is taken as it
-//! was recorded.
+//! What was published binds: a replay rebuilds panes and evaluates nothing, and wherever it comes to an entry of the journal,
+//! the rest of the state is taken as it was recorded there.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,18 +8,84 @@ use datafusion::common::Result;
 
 use super::{
     Judge, Mode, history,
+    journal::Entry,
     memory::{self, Remembered},
     rows,
     series::SeriesState,
-    sources::Sources,
+    switch::OLDER_MAX,
 };
 use crate::{panes::Millis, rules::series::canonical};
 
 impl Judge {
-    /// Takes readings as they were recorded: their rule's history learns from them, and who reads them gets them.
-    pub fn restore_readings(&mut self, remembered: &Remembered) -> Result<()> {
+    /// Takes what was recorded of the records up to here.
+    pub fn restore(&mut self, entry: &Entry) -> Result<()> {
+        let header = &entry.header;
+        for (rule, series, state) in &header.series {
+            self.restore_series(rule, series, state.clone());
+        }
+        self.restore_fed_from(&header.fed_from);
+        for remembered in &entry.remembered {
+            self.restore_readings(remembered)?;
+        }
+        self.restore_judging(&header.judging)?;
+        for name in header.next_ends.keys().chain(header.fenced.keys()) {
+            self.states.entry(name.clone()).or_default();
+        }
+        for (name, state) in &mut self.states {
+            state.next_end = header.next_ends.get(name).copied();
+            state.closed = header.closed_ends.get(name).copied();
+            state.fenced = header.fenced.get(name).cloned();
+            state.overflowing = header.overflowing.get(name).copied();
+            state.whole_from = header.whole_from.get(name).copied();
+            state.corrections.begin_from(header.corrected_from.get(name).copied());
+        }
+        self.sources.clone_from(&header.sources);
+        self.settle_closed();
+        self.prune();
+        Ok(())
+    }
+
+    /// What replay comes to next.
+    pub fn look_ahead(&mut self, next: Option<&Entry>) {
+        self.ahead = next.map(|entry| entry.header.next_ends.clone()).unwrap_or_default();
+    }
+
+    /// From here on it goes by itself.
+    pub fn end_of_replay(&mut self) {
+        // Folds that were given nothing yet begin with what comes next.
+        self.fed_from.retain(|_, from| *from < Millis::MAX);
+        for older in self.older.values_mut() {
+            while older.len() > OLDER_MAX {
+                older.remove(1);
+            }
+        }
+        self.take_changed();
+    }
+
+    /// Takes what was said of windows that may still be corrected from a block of readings as it was published.
+    pub fn restore_said(&mut self, block: &RecordBatch) -> Result<()> {
         let Some(active) = self.rules.clone() else { return Ok(()) };
-        let Some(rule) = active.set.rule(&remembered.rule) else { return Ok(()) };
+        for rule in active.set.rules.iter().map(|rule| self.judging(rule)).collect::<Vec<_>>() {
+            let lateness_ms = rule.header.allowed_lateness_ms;
+            if let (Some(state), true) = (self.states.get_mut(&rule.header.name), lateness_ms > 0) {
+                let since = state.closed.map_or(Millis::MIN, |closed| closed.saturating_sub(lateness_ms));
+                state.corrections.restore(&rule, block, since.saturating_add(1))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes readings as they were recorded: the history of the version that said them learns from them, and who reads them
+    /// gets them.
+    fn restore_readings(&mut self, remembered: &Remembered) -> Result<()> {
+        let Some(active) = self.rules.clone() else { return Ok(()) };
+        let Some(new) = active.set.rule(&remembered.rule) else { return Ok(()) };
+        if self.judging(new).version != remembered.version
+            && let Some(at) = self.waiting_as(new, &remembered.version)
+        {
+            self.take_over(new, at, Mode::Replay, &mut Vec::new())?;
+        }
+        let rule = &self.judging(new);
         if !memory::same_columns(&remembered.rows, &rule.output.schema) {
             // Of a version with other columns: the history began anew with the next one.
             if let Some(state) = self.states.get_mut(&remembered.rule) {
@@ -41,53 +107,23 @@ impl Judge {
     }
 
     /// Takes since when folds over readings were given them, as it was recorded; others were given none.
-    pub fn restore_fed_from(&mut self, fed_from: &BTreeMap<String, Millis>) {
+    fn restore_fed_from(&mut self, fed_from: &BTreeMap<String, Millis>) {
         let folds = self.rules.iter().flat_map(|active| active.set.folds.iter());
         let readings = folds.filter(|(_, spec)| spec.table.rule.is_some()).map(|(fold, _)| fold.clone());
         self.fed_from =
             readings.map(|fold| (fold.clone(), fed_from.get(&fold).copied().unwrap_or(Millis::MAX))).collect();
     }
 
-    /// Folds that were given nothing yet begin with what comes next.
-    pub fn end_of_replay(&mut self) {
-        self.fed_from.retain(|_, from| *from < Millis::MAX);
-    }
-
-    /// Takes the next window of each rule as it was recorded.
-    pub fn restore_next_ends(&mut self, next_ends: &BTreeMap<String, Millis>) {
-        for name in next_ends.keys() {
-            self.states.entry(name.clone()).or_default();
-        }
-        for (name, state) in &mut self.states {
-            state.next_end = next_ends.get(name).copied();
-        }
-    }
-
-    /// Takes since when each rule has had whole windows, as it was recorded.
-    pub fn restore_whole_from(&mut self, whole_from: &BTreeMap<String, Millis>) {
-        for (name, state) in &mut self.states {
-            state.whole_from = whole_from.get(name).copied();
-        }
-    }
-
-    /// Takes from where on windows may be corrected, as it was recorded.
-    pub fn restore_corrected_from(&mut self, corrected_from: &BTreeMap<String, Millis>) {
-        for (name, state) in &mut self.states {
-            state.corrections.begin_from(corrected_from.get(name).copied());
-        }
-    }
-
     /// Takes the level and episode of a series as they were recorded.
-    pub fn restore_series(&mut self, rule: &str, series: &str, state: Option<SeriesState>) {
-        let rule = self.states.entry(rule.to_owned()).or_default();
+    fn restore_series(&mut self, rule: &str, series: &str, state: Option<SeriesState>) {
         match state {
-            Some(state) => _ = rule.series.insert(series.into(), state),
-            None => _ = rule.series.remove(series),
+            Some(state) => _ = self.states.entry(rule.to_owned()).or_default().series.insert(series.into(), state),
+            None => _ = self.states.get_mut(rule).map(|rule| rule.series.remove(series)),
         }
     }
 
     /// Takes which version of each rule judges as it was recorded.
-    pub fn restore_judging(&mut self, judging: &BTreeMap<String, u64>) -> Result<()> {
+    fn restore_judging(&mut self, judging: &BTreeMap<String, u64>) -> Result<()> {
         let Some(active) = self.rules.clone() else { return Ok(()) };
         for rule in &active.set.rules {
             let Some(older) = self.older.get(&rule.header.name) else { continue };
@@ -100,38 +136,15 @@ impl Judge {
         Ok(())
     }
 
-    /// Takes which rules are fenced off as it was recorded.
-    pub fn restore_fenced(&mut self, fenced: &BTreeMap<String, String>) {
-        for rule in fenced.keys() {
-            self.states.entry(rule.clone()).or_default();
-        }
-        for (rule, state) in &mut self.states {
-            state.fenced = fenced.get(rule).cloned();
-        }
-    }
-
-    /// Takes what was told of source partitions as it was recorded.
-    pub fn restore_sources(&mut self, sources: &Sources) {
-        self.sources.clone_from(sources);
-    }
-
-    /// Takes which rules have more series than they may as it was recorded.
-    pub fn restore_overflowing(&mut self, overflowing: &BTreeMap<String, Millis>) {
-        for (name, state) in &mut self.states {
-            state.overflowing = overflowing.get(name).copied();
-        }
-    }
-
-    /// Takes what was said of windows that may still be corrected from a block of readings as it was published.
-    pub fn restore_said(&mut self, block: &RecordBatch) -> Result<()> {
-        let Some(active) = self.rules.clone() else { return Ok(()) };
+    /// Forgets what was said of windows that may not be corrected any more.
+    fn settle_closed(&mut self) {
+        let Some(active) = self.rules.clone() else { return };
         for rule in active.set.rules.iter().map(|rule| self.judging(rule)).collect::<Vec<_>>() {
-            let lateness_ms = rule.header.allowed_lateness_ms;
-            if let (Some(state), true) = (self.states.get_mut(&rule.header.name), lateness_ms > 0) {
-                let since = state.next_end.map_or(Millis::MIN, |next| next - rule.slide_ms - lateness_ms);
-                state.corrections.restore(&rule, block, since + 1)?;
+            if let Some(state) = self.states.get_mut(&rule.header.name)
+                && let Some(closed) = state.closed
+            {
+                state.corrections.settle(closed.saturating_sub(rule.header.allowed_lateness_ms));
             }
         }
-        Ok(())
     }
 }

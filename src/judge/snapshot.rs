@@ -41,6 +41,8 @@ struct Header {
 #[derive(Serialize, Deserialize)]
 struct RuleHeader {
     next_end: Option<Millis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    closed: Option<Millis>,
     late: i64,
     fenced: Option<String>,
     series: BTreeMap<Arc<str>, SeriesState>,
@@ -89,6 +91,7 @@ impl Judge {
         let states = self.states.iter().map(|(name, state)| {
             let header = RuleHeader {
                 next_end: state.next_end,
+                closed: state.closed,
                 late: state.late,
                 fenced: state.fenced.clone(),
                 series: if planted::is(Bug::ForgetLevels) { BTreeMap::new() } else { state.series.clone() },
@@ -122,7 +125,7 @@ impl Judge {
     /// Reads a snapshot; answers with the position at which replay begins.
     pub fn from_snapshot(bytes: &[u8], compiled: &mut Compiled) -> Result<(Self, i64), SnapshotError> {
         let (header, mut rest) = open::<Header>(bytes)?;
-        let ends = header.states.values().filter_map(|state| state.next_end);
+        let ends = header.states.values().flat_map(|state| [state.next_end, state.closed]).flatten();
         if !header.chain.is_sound() || !ends.into_iter().all(is_time) || header.position < 0 {
             return Err(FormatError::Damaged("a position or a time is none".into()).into());
         }
@@ -165,10 +168,11 @@ impl Judge {
             }
         }
         for (name, state) in header.states {
-            let RuleHeader { next_end, late, fenced, series, histories, whole_from, overflowing, corrections } = state;
+            let RuleHeader { next_end, closed, late, fenced, series, histories, whole_from, overflowing, corrections } =
+                state;
             judge.states.insert(
                 name,
-                RuleState { next_end, late, fenced, series, histories, whole_from, overflowing, corrections },
+                RuleState { next_end, closed, late, fenced, series, histories, whole_from, overflowing, corrections },
             );
         }
         Ok((judge, header.position))

@@ -1,7 +1,7 @@
 //! JUDGE's loop as a state machine: records of the partials log go in, transactions come out.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -118,10 +118,8 @@ struct Outbox {
 
 struct Assigned {
     judge: Judge,
-    /// The entries since the snapshot, until replay has come to the last of them.
-    entries: Vec<Entry>,
-    /// How many of them replay has come to.
-    passed: usize,
+    /// The entries since the snapshot, until replay has come to where they belong.
+    entries: VecDeque<Entry>,
     /// The next record to process.
     position: i64,
     /// Records before this have been published.
@@ -219,8 +217,7 @@ impl Stage {
         let position = position.max(start);
         let mut assigned = Assigned {
             judge,
-            entries: restored.entries,
-            passed: 0,
+            entries: restored.entries.into(),
             position,
             replay_until: last.position,
             last,
@@ -242,9 +239,6 @@ impl Stage {
             assigned.pending.push(Output::Notice(Notice::SentAgain { outputs: restored.left_out }));
         }
         assigned.pass_entries()?;
-        if position >= assigned.replay_until {
-            assigned.caught_up()?;
-        }
         self.partitions.insert(partition, assigned);
         Ok((position, missed))
     }
@@ -397,9 +391,6 @@ impl Stage {
         if replayed {
             assigned.pass_entries()?;
         }
-        if replayed && assigned.position >= assigned.replay_until {
-            assigned.caught_up()?;
-        }
         Ok(())
     }
 
@@ -473,43 +464,19 @@ impl Outbox {
 }
 
 impl Assigned {
-    /// Which versions judge is taken as it was recorded wherever something was: their windows end at different times.
+    /// Takes what was recorded of the records up to here, and where replay is over, goes on by itself.
     fn pass_entries(&mut self) -> Result<(), StageError> {
-        while let Some(entry) = self.entries.get(self.passed).filter(|entry| entry.header.position <= self.position) {
-            if let Some(judging) = &entry.header.judging {
-                self.judge.restore_judging(judging)?;
-            }
-            self.passed += 1;
-        }
-        Ok(())
-    }
-
-    /// Replay has come to where the outputs ended: levels and episodes are taken as they were recorded.
-    fn caught_up(&mut self) -> Result<(), StageError> {
-        let entries = std::mem::take(&mut self.entries);
-        for (rule, series, state) in entries.iter().flat_map(|entry| &entry.header.series) {
-            self.judge.restore_series(rule, series, state.clone());
-        }
-        if !entries.is_empty() {
-            self.judge.restore_fenced(&self.last.fenced);
-            self.judge.restore_fed_from(&self.last.fed_from);
-        }
-        for remembered in entries.iter().flat_map(|entry| &entry.remembered) {
-            self.judge.restore_readings(remembered)?;
-        }
-        self.judge.end_of_replay();
-        if !entries.is_empty() {
-            self.judge.restore_next_ends(&self.last.next_ends);
-            self.judge.restore_corrected_from(&self.last.corrected_from);
-            self.judge.restore_overflowing(&self.last.overflowing);
-            self.judge.restore_sources(&self.last.sources);
-            self.judge.restore_whole_from(&self.last.whole_from);
-            for block in entries.iter().flat_map(|entry| &entry.blocks) {
+        while let Some(entry) = self.entries.pop_front_if(|entry| entry.header.position <= self.position) {
+            self.judge.restore(&entry)?;
+            for block in &entry.blocks {
                 let (_, rows) = open::<ReadingsHeader>(block)?;
                 self.judge.restore_said(&read_ipc(rows)?)?;
             }
         }
-        self.judge.take_changed();
+        self.judge.look_ahead(self.entries.front());
+        if self.position >= self.replay_until {
+            self.judge.end_of_replay();
+        }
         Ok(())
     }
 
@@ -583,11 +550,12 @@ impl Assigned {
             alerts: self.last.alerts,
             unchecked: self.last.unchecked,
             fenced: self.judge.fenced(),
-            judging: Some(self.judge.older_that_judge()),
+            judging: self.judge.older_that_judge(),
             overflowing: self.judge.overflowing(),
             sources: self.judge.sources().clone(),
             whole_from: self.judge.whole_from(),
             next_ends: self.judge.next_ends(),
+            closed_ends: self.judge.closed_ends(),
             corrected_from: self.judge.corrected_from(),
             fed_from: self.judge.fed_from().clone(),
             ..entry.header

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use datafusion::common::{DataFusionError, Result};
 
 use super::{
-    Active, Compiled, Judge, Mode,
+    Active, Compiled, Judge, Mode, RuleState,
     breach::{self, Told},
     output::{Notice, Output},
     panes::PaneStore,
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How many older versions of a rule are kept: the one that judges, and those that came last.
-const OLDER_MAX: usize = 8;
+pub(super) const OLDER_MAX: usize = 8;
 
 /// A version of a rule that goes on judging, or may, while its next one warms up.
 #[derive(Debug, Clone)]
@@ -36,10 +36,11 @@ pub(super) struct Older {
     pub(super) rule: Arc<Rule>,
 }
 
-/// True where two versions of a rule come to the same readings of the same events, however they judge them.
-fn says_the_same(one: &Rule, other: &Rule) -> bool {
-    let folds = |rule: &Rule| rule.folds.iter().map(|fold| fold.ids.fold.clone()).collect::<Vec<_>>();
-    one.slide_ms == other.slide_ms && one.rest_plan == other.rest_plan && folds(one) == folds(other)
+impl RuleState {
+    /// The first window of another version than the one that judges, whose next window is given.
+    fn next_end_after(&self, judging: &Rule, next: Millis, other: &Rule) -> Millis {
+        first_end_after(self.closed.unwrap_or(next - judging.slide_ms), other.slide_ms)
+    }
 }
 
 impl Judge {
@@ -130,6 +131,23 @@ impl Judge {
         Arc::clone(older.map_or(rule, |older| &older.rule))
     }
 
+    /// True where this version of its rule judges now.
+    pub(super) fn judges(&self, version: &Rule) -> bool {
+        let older = self.older.get(&version.header.name).and_then(|older| older.first());
+        older.is_none_or(|older| older.rule.version == version.version)
+    }
+
+    /// The next window of a version of a rule: one that waits begins after what was closed last, with its own slide.
+    pub(super) fn next_end(&self, version: &Rule) -> Option<Millis> {
+        let state = self.states.get(&version.header.name)?;
+        let next = state.next_end?;
+        let judging = self.older.get(&version.header.name).and_then(|older| older.first());
+        Some(match judging.filter(|judging| judging.rule.version != version.version) {
+            Some(judging) => state.next_end_after(&judging.rule, next, version),
+            None => next,
+        })
+    }
+
     /// The rules of which an older version judges still, and the number of the set that it comes from.
     pub fn older_that_judge(&self) -> BTreeMap<String, u64> {
         let first = |(name, older): (&String, &Vec<Older>)| Some((name.clone(), older.first()?.record.number));
@@ -153,6 +171,11 @@ impl Judge {
     fn goes_on(&self, rule: &Rule) -> bool {
         let folds = rule.folds.iter().filter(|fold| fold.spec.table.rule.is_none());
         folds.into_iter().all(|fold| self.chain.goes_on(&fold.spec.table.name, &fold.ids.fold, &fold.ids.aggregates))
+    }
+
+    /// The place in the list of the first version that waits and is that one.
+    pub(super) fn waiting_as(&self, rule: &Arc<Rule>, version: &str) -> Option<usize> {
+        self.waiting(rule).into_iter().find(|(_, newer)| newer.version == version).map(|(at, _)| at)
     }
 
     /// The newest version that has all of the first window there is: one that has not judged yet stands back behind it. Before
@@ -202,14 +225,13 @@ impl Judge {
         sets.into_iter().map(|(number, set)| (set, number)).collect()
     }
 
-    /// Where a newer version of a rule has a whole window at `end`, the window that the one that judges would judge next,
-    /// it takes over. Answers whether one did.
-    pub(super) fn ripen(&mut self, rule: &Arc<Rule>, end: Millis, out: &mut Vec<Output>) -> Result<bool> {
+    /// Where the next window of a newer version of a rule is whole, it takes over. Answers whether one did.
+    pub(super) fn ripen(&mut self, rule: &Arc<Rule>, out: &mut Vec<Output>) -> Result<bool> {
         let judging = self.judging(rule);
         let fenced = self.states.get(&rule.header.name).is_some_and(|state| state.fenced.is_some());
         let ripe = self.waiting(rule).into_iter().rev().find(|(_, newer)| {
-            let next = first_end_after(end - judging.slide_ms, newer.slide_ms);
-            (fenced && newer.version != judging.version) || (self.whole(newer, next) && self.goes_on(newer))
+            let whole = self.next_end(newer).is_some_and(|next| self.whole(newer, next));
+            (fenced && newer.version != judging.version) || (whole && self.goes_on(newer))
         });
         let Some((at, _)) = ripe else { return Ok(false) };
         self.take_over(rule, at, Mode::Live, out)?;
@@ -246,8 +268,8 @@ impl Judge {
                 history.retain(&new.history);
             }
             // Another slide has other window ends.
-            state.next_end = state.next_end.map(|end| first_end_after(end - rule.slide_ms, new.slide_ms));
-            if !says_the_same(&rule, new) {
+            state.next_end = state.next_end.map(|next| state.next_end_after(&rule, next, new));
+            if rule.says != new.says {
                 state.corrections.begin_from(state.next_end);
             }
         }
@@ -290,6 +312,12 @@ impl Judge {
     fn remove(&mut self, rule: &Arc<Rule>, mode: Mode, out: &mut Vec<Output>) {
         let Some(mut state) = self.states.remove(&rule.header.name) else { return };
         let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
+        if let (Some(reason), Mode::Live) = (state.fenced.take(), mode) {
+            out.push(breach::fenced(rule, self.partition, end, &reason, Happened::Resolved));
+        }
+        if let (Some(since), Mode::Live) = (state.overflowing.take(), mode) {
+            out.push(breach::overflowing(rule, self.partition, (since, end), Happened::Resolved));
+        }
         for (name, series) in &mut state.series {
             let who = Identity { rule: &rule.header.name, series: name };
             if let (Some(change), Mode::Live) = (series.gone(who, &rule.header, end, "rule_removed"), mode) {

@@ -236,7 +236,9 @@ fn compile(
     let schemas: String =
         tables.iter().filter_map(|name| catalog.tables.get(name)).map(|table| format!("{:?}", table.columns)).collect();
     let learnt = if history.learnt.is_empty() { String::new() } else { format!("{:?}", history.learnt) };
+    let silence = (&header.key, header.no_data.silence, &expected, header.allowed_lateness_ms, header.max_series);
     let rule = Rule {
+        says: hash(&format!("{}|{schemas}|{facts}|{silence:?}", &source.text[sql_start..])),
         version: hash(&format!("{}|{schemas}|{facts}|{defaults}|{learnt}", source.text)),
         slide_ms: parsed.slide_ms(),
         sql: parsed,

@@ -93,6 +93,9 @@ pub struct Rule {
     pub source: Arc<Source>,
     /// The hash of what it consists of: its file, its tables, its reference tables.
     pub version: String,
+    /// The hash of what its readings follow from: two versions of which this is the same come to the same readings of the
+    /// same events, however they judge them.
+    pub says: String,
     /// Its SQL.
     pub sql: sql::Parsed,
     /// How often it is evaluated, in milliseconds.
