@@ -220,8 +220,7 @@ pub struct RuleSetRecord {
     pub commit: Option<String>,
     /// How many partials partitions there are.
     pub partitions: i32,
-    /// When the first rule set of all was written: what a first start at `latest` begins with, and what source
-    /// partitions that appear later are read from.
+    /// When the first rule set of all was written.
     pub began_ms: Millis,
     /// When the newest of its files was written: an older set does not take the log back.
     pub newest_ms: Millis,
@@ -239,12 +238,20 @@ pub struct RuleSetRecord {
     /// The format that is written from here on.
     #[serde(default = "RecordFormat::first")]
     pub format: RecordFormat,
+    /// When each source topic was first read: `began_ms` where that is not known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub topics_began_ms: BTreeMap<String, Millis>,
     /// The number under which the same rules came into force, where only the format has changed since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
 }
 
 impl RuleSetRecord {
+    /// When a topic was read first: what a first start at `latest` begins with there.
+    pub fn began_ms(&self, topic: &str) -> Millis {
+        self.topics_began_ms.get(topic).copied().unwrap_or(self.began_ms)
+    }
+
     /// The number under which its rules came into force.
     pub fn since(&self) -> u64 {
         self.since.unwrap_or(self.number)
@@ -294,6 +301,7 @@ impl RuleSetRecord {
             references: pairs(&files.references),
             beside: pairs(&files.beside),
             format: RecordFormat::newest(),
+            topics_began_ms: BTreeMap::new(),
             since: None,
         }
     }

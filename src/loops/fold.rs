@@ -16,8 +16,7 @@ use crate::{
         NumberedSet, Origin, Source,
         stage::{DeadLetter, Stage, Transaction},
     },
-    panes::Millis,
-    partial::Failure,
+    partial::{Failure, RuleSetRecord},
     position::Range,
     rules::{RuleSet, catalog::Catalog},
 };
@@ -197,8 +196,8 @@ struct Fold<'a> {
     /// The table of each topic.
     topics: BTreeMap<String, String>,
     catalog: Arc<Catalog>,
-    /// When the first rule set of all was written to the log.
-    began_ms: Millis,
+    /// The rule set in force when topics were subscribed to: it says when each of them was read first.
+    began: Option<RuleSetRecord>,
     /// Where reading began, for partitions of which nothing is committed yet, and in which life of the topic.
     begun: BTreeMap<TopicPartition, Known>,
     /// Partitions that were ever read: that the group knows nothing of them is no first start.
@@ -259,7 +258,7 @@ impl<'a> Fold<'a> {
             job,
             topics: BTreeMap::new(),
             catalog: Arc::default(),
-            began_ms: 0,
+            began: None,
             begun: BTreeMap::new(),
             known: BTreeMap::new(),
             new: BTreeMap::new(),
@@ -276,7 +275,7 @@ impl<'a> Fold<'a> {
 
     /// Says which topics are read, and warns of those that are not there.
     async fn subscribe(&mut self, edge: &mut impl Edge, rules: &Sets) -> Result<(), Error> {
-        self.began_ms = rules.in_force().map_or(0, |record| record.began_ms);
+        self.began = rules.in_force().cloned();
         let names: Vec<String> = self.topics.keys().cloned().collect();
         for topic in &names {
             if let Err(EdgeError::NoTopic(topic)) = edge.describe(topic).await {
@@ -338,8 +337,8 @@ impl<'a> Fold<'a> {
         Ok(())
     }
 
-    /// Notes lives of topics that nobody has noted before; answers whether all are. A note goes with the positions that the
-    /// group has, which do not move: so the group refuses those of an owner that has lost the partition meanwhile. It may
+    /// Notes lives of topics that nobody has noted before; answers whether all are. A note goes with positions of the
+    /// group, so that the group refuses those of an owner that has lost the partition meanwhile. It may
     /// vanish alone, and whoever came next would take the next life for this one: so it is read again, before anything of
     /// this life is taken.
     async fn note(&mut self, stage: &mut Stage, edge: &mut impl Edge) -> Result<bool, Error> {
@@ -349,7 +348,9 @@ impl<'a> Fold<'a> {
         let (mut notes, mut positions) = (Vec::new(), Vec::new());
         for (partition, note) in &self.new {
             let begun = self.begun.get(partition).map_or(note.from, |begun| begun.from);
-            let position = edge.committed(partition).await?.unwrap_or(begun);
+            // Brokers that don't say which life it is show a new one by a position that is not there: it stays until then.
+            let committed = if note.id.is_empty() { edge.committed(partition).await? } else { None };
+            let position = committed.unwrap_or(begun);
             positions.push((partition.0.clone(), partition.1, position));
             notes.push(Outgoing {
                 topic: self.job.config.topics.state.clone(),
@@ -480,9 +481,12 @@ impl<'a> Fold<'a> {
     async fn first_position(&self, edge: &mut impl Edge, partition: &TopicPartition) -> Result<i64, Error> {
         Ok(match self.job.config.fold.start {
             Start::Earliest => edge.watermarks(partition).await?.0,
-            // `latest` is what came since the first start of all: a partition that appears later is read from its
+            // `latest` is what came since the topic was read first: a partition that appears later is read from its
             // beginning.
-            Start::Latest => edge.position_at(partition, self.began_ms).await?,
+            Start::Latest => {
+                let began_ms = self.began.as_ref().map_or(0, |record| record.began_ms(&partition.0));
+                edge.position_at(partition, began_ms).await?
+            }
             Start::At(time) => edge.position_at(partition, time).await?,
         })
     }

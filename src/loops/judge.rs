@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Described, Edge, Error, Job, Outgoing, Rebalance, TopicPartition, fold::dead_letter, ms, rules::for_partition,
+    Described, Edge, EdgeError, Error, Job, Outgoing, Rebalance, TopicPartition, fold::dead_letter, ms,
+    rules::for_partition,
 };
 use crate::{
     fold::{self, Origin, Source},
@@ -171,7 +172,19 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
     };
     let topics = &job.config.topics;
     let place = (table.topic.clone(), need.partition);
-    let Described { id, partitions } = edge.describe(&table.topic).await?;
+    let Described { id, partitions } = match edge.describe(&table.topic).await {
+        Err(EdgeError::NoTopic(topic)) => {
+            let Range { start, end } = need.range;
+            tracing::warn!(
+                topic,
+                start,
+                end,
+                "there is no such topic now; what is missing of it waits until it is there"
+            );
+            return Ok(());
+        }
+        described => described?,
+    };
     let (low, high) = edge.watermarks(&place).await?;
     let other = !id.is_empty() && !need.incarnation.is_empty() && id != need.incarnation;
     if !other && high < need.range.end {

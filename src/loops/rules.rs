@@ -128,11 +128,19 @@ pub async fn announce(job: &Job, set: &RuleSet, provenance: &Provenance, edge: &
     let now = edge.now();
     let began_ms = last.map_or(now, |last| last.began_ms);
     let times = (began_ms, provenance.newest_ms);
+    // A topic that nobody has read yet begins now, whenever the first of all began.
+    let (mut began, since) = match last {
+        Some(last) if last.topics_began_ms.is_empty() => (BTreeMap::new(), last.began_ms),
+        Some(last) => (last.topics_began_ms.clone(), now),
+        None => (BTreeMap::new(), now),
+    };
+    super::fold::topics(set).into_keys().for_each(|topic| _ = began.entry(topic).or_insert(since));
     let commit = provenance.commit.clone();
     let number = next_number(now, last);
     let mut record = RuleSetRecord::new(number, &set.hash, commit, topics.partitions, times, set.settings, &set.files);
     // Where nothing was written yet there is nobody who could not read it.
     record.format = last.map_or(record.format, |last| last.format);
+    record.topics_began_ms = began;
     append(job, &sets, &record, edge).await?;
     tracing::info!(hash = record.hash, number, rules = set.rules.len(), "the rule set was written to the log");
     Ok(true)

@@ -128,6 +128,16 @@ fn looking_back() -> Vec<Arc<Source>> {
     sources(0).into_iter().chain([again, both]).collect()
 }
 
+/// The rules, and one that reads another topic.
+pub(crate) fn with_another_topic() -> Arc<RuleSet> {
+    let other = rule(
+        "other",
+        "levels: {warning: value > 3}",
+        "SELECT count(*) AS value FROM hop(workflow_events, event_time, INTERVAL '5 seconds', INTERVAL '10 seconds')",
+    );
+    compile(sources(0).into_iter().chain([other]).collect(), SETTINGS)
+}
+
 /// What a simulation must come to.
 pub(crate) struct Expected {
     pub(crate) readings: BTreeSet<Line>,
@@ -295,44 +305,14 @@ impl Case {
         Expected { readings, otherwise, breaches }
     }
 
-    /// Compares what there is with what should be. Where transactions end only in part a breach event may be there twice,
-    /// under one id, and a dead letter may be missing; after a disaster what says that it is whole is; and of a rule that two
-    /// binaries see differently the breach events make sense.
-    pub(crate) fn check(
+    /// What was told, by id: each once, and each series from one episode to the next. Where transactions end only in part,
+    /// an event may be there twice, under one id, and out of turn.
+    fn told_in_turn(
         &self,
-        events: &[Sent],
-        expected: &Expected,
         world: &World,
         config: &Config,
-        faults: Faults,
-    ) -> Result<(), String> {
-        let torn = faults.torn > 0;
-        // A rule that comes later has no say in what the others come to.
-        let of_first =
-            |line: &Line| self.set.rules.iter().any(|rule| line.starts_with(&format!("{} ", rule.header.name)));
-        let stored: Vec<&(Line, bool)> = world.store.readings(self.until).filter(|(line, _)| of_first(line)).collect();
-        if faults.disaster > 0 {
-            return self.check_whole(&stored, &expected.readings);
-        }
-        // The rule whose evaluation ends the process is fenced off; the others are not disturbed.
-        let kills = planted::is(Bug::RuleThatKills);
-        let disputed = |name: &str| (faults.mixed || kills) && name == DISPUTED || kills && name == FENCED;
-        let lines = |lines: &mut dyn Iterator<Item = &Line>| -> BTreeSet<Line> {
-            lines.filter(|line| !disputed(line.split(' ').next().unwrap_or_default())).cloned().collect()
-        };
-        same("readings", &lines(&mut expected.readings.iter()), &lines(&mut stored.iter().map(|(line, _)| line)))?;
-        if faults.mixed {
-            let either = |line: &Line| expected.readings.contains(line) || expected.otherwise.contains(line);
-            let of_disputed = || stored.iter().map(|(line, _)| line).filter(|line| line.starts_with(DISPUTED));
-            let wanted = expected.readings.iter().filter(|line| line.starts_with(DISPUTED)).count();
-            if of_disputed().count() != wanted || !of_disputed().all(either) {
-                return Err(format!(
-                    "{wanted} readings of {DISPUTED} of either binary: {:#?}",
-                    of_disputed().collect::<Vec<_>>()
-                ));
-            }
-        }
-
+        torn: bool,
+    ) -> Result<BTreeMap<String, (String, String)>, String> {
         let mut told_once = BTreeMap::new();
         let mut open: BTreeMap<String, String> = BTreeMap::new();
         for entry in committed(world, &config.topics.alerts) {
@@ -355,6 +335,48 @@ impl Case {
                 _ => return Err(format!("of an episode that is not open, {episode:?} is: {what}")),
             }
         }
+        Ok(told_once)
+    }
+
+    /// Compares what there is with what should be. Where transactions end only in part a breach event may be there twice,
+    /// under one id, and a dead letter may be missing; after a disaster what says that it is whole is; and of a rule that two
+    /// binaries see differently the breach events make sense.
+    pub(crate) fn check(
+        &self,
+        events: &[Sent],
+        expected: &Expected,
+        world: &World,
+        config: &Config,
+        faults: Faults,
+    ) -> Result<(), String> {
+        let torn = faults.torn > 0;
+        // A rule that comes later has no say in what the others come to.
+        let of_first =
+            |line: &Line| self.set.rules.iter().any(|rule| line.starts_with(&format!("{} ", rule.header.name)));
+        let stored: Vec<&(Line, bool)> = world.store.readings(self.until).filter(|(line, _)| of_first(line)).collect();
+        let told_once = self.told_in_turn(world, config, torn)?;
+        if faults.disaster > 0 {
+            return self.check_whole(&stored, &expected.readings);
+        }
+        // The rule whose evaluation ends the process is fenced off; the others are not disturbed.
+        let kills = planted::is(Bug::RuleThatKills);
+        let disputed = |name: &str| (faults.mixed || kills) && name == DISPUTED || kills && name == FENCED;
+        let lines = |lines: &mut dyn Iterator<Item = &Line>| -> BTreeSet<Line> {
+            lines.filter(|line| !disputed(line.split(' ').next().unwrap_or_default())).cloned().collect()
+        };
+        same("readings", &lines(&mut expected.readings.iter()), &lines(&mut stored.iter().map(|(line, _)| line)))?;
+        if faults.mixed {
+            let either = |line: &Line| expected.readings.contains(line) || expected.otherwise.contains(line);
+            let of_disputed = || stored.iter().map(|(line, _)| line).filter(|line| line.starts_with(DISPUTED));
+            let wanted = expected.readings.iter().filter(|line| line.starts_with(DISPUTED)).count();
+            if of_disputed().count() != wanted || !of_disputed().all(either) {
+                return Err(format!(
+                    "{wanted} readings of {DISPUTED} of either binary: {:#?}",
+                    of_disputed().collect::<Vec<_>>()
+                ));
+            }
+        }
+
         if kills && !told_once.values().any(|(rule, _)| rule == FENCED) {
             return Err(format!("{DISPUTED} was not fenced off"));
         }
@@ -372,6 +394,9 @@ impl Case {
             .collect();
         if !torn {
             sections_join(world, &config.topics.partials)?;
+        }
+        if !torn && faults.forget == 0 && letters.len() != ids.len() {
+            return Err(format!("{} dead letters of {} events", letters.len(), ids.len()));
         }
         let mut next: BTreeMap<&Place, usize> = BTreeMap::new();
         for event in events {
