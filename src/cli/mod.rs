@@ -82,7 +82,10 @@ enum Command {
     Generate(generate::Generate),
     /// Makes Tierwatch's topics, and ClickHouse's tables and views
     Migrate(migrate::Migrate),
-    /// The last step of an upgrade: says that every instance runs this version, so that its records may be written
+    /// The last step of an upgrade: from here on records are written in the newest format
+    ///
+    /// Run it once, when every instance runs this version: it does not look whether they do. Older binaries stop at such
+    /// records, so there is no way back.
     Upgrade(upgrade::Upgrade),
     /// Writes readings and breaches from Kafka into ClickHouse again, where that was lost
     Restore(restore::Restore),

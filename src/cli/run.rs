@@ -15,10 +15,12 @@ use crate::{
 /// What `run` was asked for.
 #[derive(Debug, Args)]
 pub(super) struct Run {
-    /// Which stages this process runs [default: run.stages of the configuration, which is all]
+    /// Which of fold, judge and store this process runs, with commas between [default: run.stages of the configuration,
+    /// which is all]
     #[arg(long, value_delimiter = ',', value_parser = stage)]
     stages: Vec<Stage>,
-    /// Records positions that a source topic no longer has as lost, and goes on from what it has
+    /// Records positions that a source topic no longer has as lost, and goes on from what it has: once, after an end that
+    /// named it
     #[arg(long)]
     accept_lost: bool,
 }

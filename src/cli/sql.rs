@@ -22,12 +22,14 @@ use crate::{
     files,
     rules::{
         catalog::{self, Catalog},
-        diagnostics::did_you_mean,
         functions::WindowCell,
         session::session,
     },
     store::clickhouse::ClickHouse,
 };
+
+/// How many events that do not count are named one by one.
+const NOTES_MAX: usize = 20;
 
 /// What `sql` was asked for.
 #[derive(Debug, Args)]
@@ -64,8 +66,8 @@ impl Sql {
                 return Ok(ExitCode::from(MISUSED));
             };
             let Some(known) = catalog.tables.get(table) else {
-                let hint = did_you_mean(table, catalog.tables.keys().map(String::as_str));
-                say(&format!("error: there is no table `{table}`; {hint}"));
+                let names: Vec<&str> = catalog.tables.keys().map(String::as_str).collect();
+                say(&format!("error: there is no table `{table}`: the tables are {}", names.join(", ")));
                 return Ok(ExitCode::from(MISUSED));
             };
             let all: BTreeSet<String> = known.columns.iter().map(|column| column.name.clone()).collect();
@@ -79,11 +81,15 @@ impl Sql {
                 timestamp: None,
                 payload: Some(bytes),
             }));
-            for rejected in decoded.rejected.iter().take(20) {
+            for rejected in decoded.rejected.iter().take(NOTES_MAX) {
                 say(&format!(
                     "note: {path}:{}: not counted: {} ({})",
                     rejected.offset, rejected.detail, rejected.reason
                 ));
+            }
+            let (rejected, counted) = (decoded.rejected.len(), decoded.batch.num_rows());
+            if rejected > NOTES_MAX {
+                say(&format!("note: {path}: {rejected} of {} events not counted", rejected + counted));
             }
             tables.insert(table.to_owned(), decoded.batch);
         }
