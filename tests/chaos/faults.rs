@@ -66,7 +66,7 @@ impl Kind {
             Kind::Restarted => "instance restarted (SIGTERM)",
             Kind::Added => "instance added",
             Kind::Removed => "instance removed (SIGTERM)",
-            Kind::BrokerKilled => "broker killed (SIGKILL), back after up to 3 s",
+            Kind::BrokerKilled => "broker killed (SIGKILL), started again after up to 3 s",
             Kind::BrokerRestarted => "broker restarted (SIGTERM)",
             Kind::StoreGone => "ClickHouse gone for 2 to 8 s, every eighth time for 90 s",
             Kind::RulesChanged => "rule file changed",
