@@ -411,7 +411,7 @@ fn follow(windows: [&str; 3], steps: [u32; 3]) {
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(!corrected(&written).is_empty());
 
-    survives(&log_of_all, 3, 40);
+    survives(&log_of_all, 5, 40);
 }
 
 /// A version whose windows end at other times takes over where its first whole window does, without a gap, and a crash does
@@ -468,7 +468,7 @@ fn nor_does_one_after_a_version_that_was_fenced_off_was_followed() {
         1,
         "not waited for"
     );
-    survives(&log, 3, 40);
+    survives(&log, 5, 40);
 }
 
 /// Where the format is another from here on, the rules are the same: what FOLD reports of them under the number before counts.
