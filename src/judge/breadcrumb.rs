@@ -189,13 +189,10 @@ impl Judge {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, path::Path, rc::Rc, sync::Arc};
+    use std::{cell::RefCell, rc::Rc, sync::Arc};
 
     use super::*;
-    use crate::{
-        files,
-        rules::{Files, RuleSet, Settings, diagnostics::Source},
-    };
+    use crate::rules::{Files, RuleSet, Settings, diagnostics::Source};
 
     #[test]
     fn who_stands_where_another_process_stood_is_wary() {
@@ -219,11 +216,12 @@ mod tests {
             heard.borrow_mut().push(Breadcrumb::of_record(note.as_deref()).is_some_and(|note| note.suspect.is_some()));
             false
         }));
-        let base = files::read(&[], Path::new("schemas/tables"), Path::new("sql/reference")).unwrap();
+        let source = |path: &str, text: &str| vec![Arc::new(Source { path: path.into(), text: text.into() })];
         let text = "/*\nname: all\ntier: business\nowner: tests\nlevels: {warning: value > 1}\n*/\nSELECT count(*) AS value \
                     FROM hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '10 seconds')";
-        let rules = vec![Arc::new(Source { path: "all.sql".into(), text: text.into() })];
-        let (set, _) = RuleSet::compile(Files { rules, ..base }, Settings { idle_after_ms: None });
+        let tables = source("requests.json", include_str!("../../schemas/tables/requests.json"));
+        let files = Files { rules: source("all.sql", text), tables, ..Files::default() };
+        let (set, _) = RuleSet::compile(files, Settings { idle_after_ms: None });
         let rule = set.rule("all").unwrap();
         for end in [1, 2] {
             care.before(rule, end).unwrap();

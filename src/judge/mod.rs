@@ -575,34 +575,9 @@ impl Judge {
         state.whole_from = None;
     }
 
-    /// Since when folds over readings were given them.
-    pub fn fed_from(&self) -> &BTreeMap<String, Millis> {
-        &self.fed_from
-    }
-
-    /// The next window of each rule that has begun.
-    pub fn next_ends(&self) -> BTreeMap<String, Millis> {
-        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.next_end?))).collect()
-    }
-
-    /// The window that was closed last, of each rule that has closed any.
-    pub fn closed_ends(&self) -> BTreeMap<String, Millis> {
-        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.closed?))).collect()
-    }
-
     /// The readings that were remembered since this was asked last.
     pub fn take_remembered(&mut self) -> Vec<Remembered> {
         std::mem::take(&mut self.remembered)
-    }
-
-    /// Since when each rule has had whole windows.
-    pub fn whole_from(&self) -> BTreeMap<String, Millis> {
-        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.whole_from?))).collect()
-    }
-
-    /// The first window that may be corrected of each rule that had closed others before.
-    pub fn corrected_from(&self) -> BTreeMap<String, Millis> {
-        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.corrections.from()?))).collect()
     }
 
     /// What the histories of a rule remember, by series.
@@ -653,16 +628,6 @@ impl Judge {
                 (rule, series, state)
             })
             .collect()
-    }
-
-    /// Rules that are fenced off, and why.
-    pub fn fenced(&self) -> BTreeMap<String, String> {
-        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.fenced.clone()?))).collect()
-    }
-
-    /// Rules that have more series than they may, and since when.
-    pub fn overflowing(&self) -> BTreeMap<String, Millis> {
-        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.overflowing?))).collect()
     }
 
     /// The earliest window end that some rule has yet to close: outputs before it are complete.

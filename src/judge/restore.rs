@@ -16,6 +16,44 @@ use super::{
 };
 use crate::{panes::Millis, rules::series::canonical};
 
+/// What an entry records of the state, to be restored from it.
+impl Judge {
+    /// Since when folds over readings were given them.
+    pub fn fed_from(&self) -> &BTreeMap<String, Millis> {
+        &self.fed_from
+    }
+
+    /// The next window of each rule that has begun.
+    pub fn next_ends(&self) -> BTreeMap<String, Millis> {
+        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.next_end?))).collect()
+    }
+
+    /// The window that was closed last, of each rule that has closed any.
+    pub fn closed_ends(&self) -> BTreeMap<String, Millis> {
+        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.closed?))).collect()
+    }
+
+    /// The first window that may be corrected of each rule that had closed others before.
+    pub fn corrected_from(&self) -> BTreeMap<String, Millis> {
+        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.corrections.from()?))).collect()
+    }
+
+    /// Since when each rule has had whole windows.
+    pub fn whole_from(&self) -> BTreeMap<String, Millis> {
+        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.whole_from?))).collect()
+    }
+
+    /// Rules that are fenced off, and why.
+    pub fn fenced(&self) -> BTreeMap<String, String> {
+        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.fenced.clone()?))).collect()
+    }
+
+    /// Rules that have more series than they may, and since when.
+    pub fn overflowing(&self) -> BTreeMap<String, Millis> {
+        self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.overflowing?))).collect()
+    }
+}
+
 impl Judge {
     /// Takes what was recorded of the records up to here.
     pub fn restore(&mut self, entry: &Entry) -> Result<()> {
