@@ -1,4 +1,5 @@
 //! `schemas/rule.schema.json` against what the reader of headers takes: editors complete what rules may have, and all of it.
+//! And how the commit of a checkout is found.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -114,4 +115,28 @@ fn the_schema_has_the_fields_of_the_reader_and_no_other() {
         let told = properties["history"]["patternProperties"]["^[a-z_][a-z0-9_]*$"]["description"].as_str().unwrap();
         assert!(told.contains(&format!("{function}(")), "{function}");
     }
+}
+
+#[test]
+fn the_commit_is_read_from_branches_packed_branches_and_worktrees() {
+    let root = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("one/.git/HEAD", "ref: refs/heads/main\n");
+    write("one/rules/a.sql", "");
+    write("one/.git/packed-refs", "# pack-refs with: peeled\nbb22 refs/heads/other\naa11 refs/heads/main\n^cc33\n");
+    let rules = root.path().join("one/rules");
+    assert_eq!(commit(&rules).as_deref(), Some("aa11"), "packed");
+    write("one/.git/refs/heads/main", "dd44\n");
+    assert_eq!(commit(&rules).as_deref(), Some("dd44"), "a branch that moved since it was packed");
+    write("one/.git/worktrees/two/HEAD", "ref: refs/heads/other\n");
+    write("one/.git/worktrees/two/commondir", "../..\n");
+    write("two/.git", "gitdir: ../one/.git/worktrees/two\n");
+    write("two/rules/a.sql", "");
+    assert_eq!(commit(&root.path().join("two/rules")).as_deref(), Some("bb22"), "a worktree");
+    write("one/.git/worktrees/two/HEAD", "ee55\n");
+    assert_eq!(commit(&root.path().join("two")).as_deref(), Some("ee55"), "no branch");
 }
