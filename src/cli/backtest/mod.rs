@@ -4,6 +4,7 @@ mod report;
 mod tally;
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
@@ -241,16 +242,17 @@ fn learn(set: &RuleSet, judge: &Judge) -> anyhow::Result<()> {
     let mut any = false;
     for rule in &set.rules {
         let mut rows = csv::Writer::from_writer(Vec::new());
-        let mut count = 0;
+        let (mut all, mut hours) = (BTreeSet::new(), BTreeSet::new());
         for (series, history) in judge.histories(&rule.header.name).into_iter().flatten() {
             for (of, season) in history.seasons() {
                 for one in season.profile() {
                     rows.serialize((series.as_ref(), of, one.hour, one.median, one.spread))?;
-                    count += 1;
+                    all.insert(series);
+                    hours.insert(one.hour);
                 }
             }
         }
-        if count == 0 {
+        if all.is_empty() {
             continue;
         }
         any = true;
@@ -258,7 +260,14 @@ fn learn(set: &RuleSet, judge: &Judge) -> anyhow::Result<()> {
         let rows = String::from_utf8(rows.into_inner()?)?;
         std::fs::write(&path, format!("series,of,hour,median,spread\n{rows}"))
             .with_context(|| format!("cannot write {path}"))?;
-        print(&format!("{path}: what is usual in {count} hours of the week"))?;
+        print(&format!(
+            "{path}: what is usual for {} series, in {} of the 168 hours of the week",
+            all.len(),
+            hours.len()
+        ))?;
+        if !rule.history.learnt.is_empty() {
+            say("note: it went on from what that file held; remove it first to begin anew");
+        }
     }
     if !any {
         say(
