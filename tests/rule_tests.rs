@@ -149,7 +149,7 @@ fn what_was_learnt_from_history_is_known_at_the_next_start() {
     let Answer { code, stdout, stderr } =
         tierwatch(["backtest", rule.to_str().unwrap(), "--events", &days, "--learn", "--summary"]);
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(stdout.contains("rate.learnt.csv: what is usual in 168 hours"), "{stdout}");
+    assert!(stdout.contains("rate.learnt.csv: what is usual for 1 series, in 168 of the 168 hours"), "{stdout}");
     assert_eq!(first_usual(&next), Some(10.0), "noon of the third day is as noon of the first two");
 }
 
