@@ -1,5 +1,6 @@
 //! Rule files, table schemas and reference tables as they lie on disk.
 
+mod git;
 pub mod watch;
 
 use std::{
@@ -152,28 +153,6 @@ pub fn newest(paths: &[&Path]) -> i64 {
         .map(|path| if path.is_dir() { below(path) } else { time(path).unwrap_or_default() })
         .max()
         .unwrap_or_default()
-}
-
-/// The Git commit that a path is checked out at, where it is in a repository or in a worktree of one: read from its files.
-pub fn commit(path: &Path) -> Option<String> {
-    let folder = fs::canonicalize(path).ok()?;
-    let git = folder.ancestors().map(|folder| folder.join(".git")).find(|git| git.exists())?;
-    let named = |file: &Path, prefix: &str| -> Option<PathBuf> {
-        let text = fs::read_to_string(file).ok()?;
-        Some(file.parent()?.join(text.trim().strip_prefix(prefix)?))
-    };
-    // A worktree has a file there, which names its folder; the branches are in the folder of the repository.
-    let own = if git.is_dir() { git } else { named(&git, "gitdir: ")? };
-    let shared = named(&own.join("commondir"), "").unwrap_or_else(|| own.clone());
-    let head = fs::read_to_string(own.join("HEAD")).ok()?;
-    let Some(reference) = head.trim().strip_prefix("ref: ") else { return Some(head.trim().to_owned()) };
-    let loose = [&own, &shared].into_iter().find_map(|folder| fs::read_to_string(folder.join(reference)).ok());
-    if let Some(commit) = loose {
-        return Some(commit.trim().to_owned());
-    }
-    let packed = fs::read_to_string(shared.join("packed-refs")).ok()?;
-    let mut lines = packed.lines().filter_map(|line| line.split_once(' '));
-    lines.find(|(_, name)| *name == reference).map(|(commit, _)| commit.to_owned())
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{FOUND, Outcome, compile, read_files, settings};
+use super::{Outcome, read_files, settings, show};
 use crate::{
     config::{Config, Stage},
     files,
     pipeline::{self, Shutdown},
+    rules::{RuleSet, diagnostics::Severity},
     telemetry,
 };
 
@@ -19,7 +20,7 @@ pub(super) struct Run {
     /// which is all]
     #[arg(long, value_delimiter = ',', value_parser = stage)]
     stages: Vec<Stage>,
-    /// Records positions that a source topic no longer has as lost, and goes on from what it has: once, after an end that
+    /// Records positions that a source topic no longer has as lost, and goes on from what it has: once, after an error that
     /// named it
     #[arg(long)]
     accept_lost: bool,
@@ -35,12 +36,14 @@ fn stage(name: &str) -> Result<Stage, String> {
 impl Run {
     pub(super) fn run(self, config: Config) -> Outcome {
         telemetry::init(&config.log);
-        let Some(set) = compile(read_files(&config, &[])?, settings(&config)) else { return Ok(ExitCode::from(FOUND)) };
+        let files = read_files(&config, &[])?;
+        let provenance = files::watch::provenance(&config, &files);
+        let (set, problems) = RuleSet::compile(files, settings(&config));
+        show(&problems.iter().filter(|problem| problem.severity == Severity::Error).cloned().collect::<Vec<_>>());
         let shutdown = Shutdown::default();
         pipeline::shutdown_on_signal(&shutdown)?;
         let stages = if self.stages.is_empty() { config.run.stages.clone() } else { self.stages.into_iter().collect() };
-        let provenance = files::watch::provenance(&config);
-        let mut context = pipeline::context(config, set, provenance, shutdown);
+        let mut context = pipeline::context(config, (set, &problems), provenance, shutdown);
         context.job.accept_lost = self.accept_lost;
         tracing::info!(
             instance = context.job.instance,

@@ -21,7 +21,7 @@ impl Upgrade {
     pub(super) fn run(self, config: Config) -> Outcome {
         telemetry::init(&config.log);
         let (none, _) = RuleSet::compile(Files::default(), settings(&config));
-        let context = pipeline::context(config, none, Provenance::default(), Shutdown::default());
+        let context = pipeline::context(config, (none, &[]), Provenance::default(), Shutdown::default());
         let (before, now) = pipeline::upgrade(&context)?;
         print(&match (before, now) {
             (Some(before), Some(now)) if before < now => {

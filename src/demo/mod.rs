@@ -109,7 +109,7 @@ impl Demo {
         for table in set.catalog.tables.values() {
             cluster.create_topic(&table.topic, PARTITIONS, 1)?;
         }
-        let mut context = pipeline::context(config, set, Provenance::default(), shutdown);
+        let mut context = pipeline::context(config, (set, &[]), Provenance::default(), shutdown);
         context.job.watcher = Some(watcher);
         context.sweep = false;
         Ok(Self { cluster, brokers, context })

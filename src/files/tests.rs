@@ -1,5 +1,5 @@
 //! `schemas/rule.schema.json` against what the reader of headers takes: editors complete what rules may have, and all of it.
-//! And how the commit of a checkout is found.
+//! And what commit files come from.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -117,26 +117,64 @@ fn the_schema_has_the_fields_of_the_reader_and_no_other() {
     }
 }
 
+/// Runs Git in a folder, as somebody at a time.
+fn git(folder: &Path, at: &str, words: &[&str]) {
+    let mut git = std::process::Command::new("git");
+    git.current_dir(folder).args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]);
+    git.args(words).env("GIT_COMMITTER_DATE", at).env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let output = git.output().unwrap();
+    assert!(output.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
-fn the_commit_is_read_from_branches_packed_branches_and_worktrees() {
+fn rule_files_come_from_a_commit_where_they_are_as_they_are_in_it() {
     let root = tempfile::tempdir().unwrap();
+    let one = root.path().join("one");
     let write = |path: &str, text: &str| {
         let path = root.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
-    write("one/.git/HEAD", "ref: refs/heads/main\n");
-    write("one/rules/a.sql", "");
-    write("one/.git/packed-refs", "# pack-refs with: peeled\nbb22 refs/heads/other\naa11 refs/heads/main\n^cc33\n");
-    let rules = root.path().join("one/rules");
-    assert_eq!(commit(&rules).as_deref(), Some("aa11"), "packed");
-    write("one/.git/refs/heads/main", "dd44\n");
-    assert_eq!(commit(&rules).as_deref(), Some("dd44"), "a branch that moved since it was packed");
-    write("one/.git/worktrees/two/HEAD", "ref: refs/heads/other\n");
-    write("one/.git/worktrees/two/commondir", "../..\n");
-    write("two/.git", "gitdir: ../one/.git/worktrees/two\n");
-    write("two/rules/a.sql", "");
-    assert_eq!(commit(&root.path().join("two/rules")).as_deref(), Some("bb22"), "a worktree");
-    write("one/.git/worktrees/two/HEAD", "ee55\n");
-    assert_eq!(commit(&root.path().join("two")).as_deref(), Some("ee55"), "no branch");
+    let read = |below: &str| {
+        let folder = root.path().join(below);
+        let rules = sources(&folder, &["sql"], NAME_RULES).unwrap();
+        // Tables elsewhere don't count.
+        let tables = sources(&root.path().join("tables"), &["json"], NAME_RULES).unwrap();
+        git::checkout(&Files { rules, tables, ..Files::default() }, &[&folder, &root.path().join("tables")])
+    };
+    let clean = |below: &str| read(below).map(|found| (found.time_ms, found.clean));
+    write("tables/t.json", "{}");
+    write("one/rules/a.sql", "a");
+    write("one/rules/deep/b.sql", "b");
+    write("one/README", "");
+    assert_eq!(read("one/rules"), None, "no repository");
+    git(&one, "@1000 +0000", &["init", "-q"]);
+    assert_eq!(read("one/rules"), None, "no commit");
+    git(&one, "@1000 +0000", &["add", "."]);
+    git(&one, "@1000 +0000", &["commit", "-qm", "first"]);
+    assert_eq!(clean("one/rules"), Some((1_000_000, true)));
+    write("one/README", "of no rule");
+    assert_eq!(clean("one/rules"), Some((1_000_000, true)), "what is not of the rules may change");
+
+    write("one/rules/deep/b.sql", "c");
+    assert_eq!(clean("one/rules"), Some((1_000_000, false)), "changed");
+    write("one/rules/deep/b.sql", "b");
+    write("one/rules/c.sql", "");
+    assert_eq!(clean("one/rules"), Some((1_000_000, false)), "added");
+    fs::remove_file(one.join("rules/c.sql")).unwrap();
+    fs::remove_file(one.join("rules/deep/b.sql")).unwrap();
+    assert_eq!(clean("one/rules"), Some((1_000_000, false)), "missing");
+    write("one/other/d.sql", "");
+    assert_eq!(read("one/other"), None, "beside what is in Git, and not in it");
+
+    git(&one, "@2000 +0000", &["add", "."]);
+    git(&one, "@2000 +0000", &["commit", "-qm", "second"]);
+    git(&one, "@2000 +0000", &["gc", "-q"]);
+    assert_eq!(clean("one/rules"), Some((2_000_000, true)), "packed");
+    git(&one, "@3000 +0000", &["worktree", "add", "-q", "../two", "HEAD~1"]);
+    assert_eq!(clean("two/rules"), Some((1_000_000, true)), "a worktree of the commit before");
+    std::os::unix::fs::symlink(root.path().join("two"), root.path().join("current")).unwrap();
+    assert_eq!(read("current/rules"), read("two/rules"), "a link to it");
+    let commit = fs::read_to_string(one.join(".git/worktrees/two/HEAD")).unwrap();
+    assert_eq!(read("two/rules").unwrap().commit, commit.trim());
 }

@@ -6,7 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{commit, newest, read};
+use super::{git, newest, read};
 use crate::{config::Config, loops::rules::Provenance, rules::Files};
 
 /// Files as they were when they were looked at: path, length, and time of the last change.
@@ -45,7 +45,10 @@ impl Watched {
         self.known = now;
         let rules = std::slice::from_ref(&config.rules.path);
         let files = read(rules, &config.tables.path, &config.rules.reference).map_err(|error| error.to_string());
-        Some(files.map(|files| (files, provenance(config))))
+        Some(files.map(|files| {
+            let provenance = provenance(config, &files);
+            (files, provenance)
+        }))
     }
 
     fn look(config: &Config) -> Seen {
@@ -72,10 +75,16 @@ fn below(path: &Path, seen: &mut Seen) {
     }
 }
 
-/// Where the rules of a configuration come from.
-pub fn provenance(config: &Config) -> Provenance {
-    Provenance {
-        newest_ms: newest(&[&config.rules.path, &config.rules.reference, &config.tables.path]),
-        commit: commit(&config.rules.path),
+/// Where the files of a configuration come from: a Git commit and its time, where they are as they are in it, else the time of
+/// the newest of them.
+pub fn provenance(config: &Config, files: &Files) -> Provenance {
+    let folders: [&Path; 3] = [&config.rules.path, &config.rules.reference, &config.tables.path];
+    let newest_ms = || newest(&folders);
+    match git::checkout(files, &folders) {
+        Some(git::Checkout { commit, time_ms, clean: true }) => Provenance { newest_ms: time_ms, commit: Some(commit) },
+        Some(git::Checkout { commit, .. }) => {
+            Provenance { newest_ms: newest_ms(), commit: Some(format!("{commit}-dirty")) }
+        }
+        None => Provenance { newest_ms: newest_ms(), commit: None },
     }
 }

@@ -1,7 +1,7 @@
 //! A group consumer whose partitions are queues of their own, and whose rebalances the loop takes when it is ready.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -73,6 +73,8 @@ pub struct GroupConsumer {
     /// How often brokers did not tell the ids of topics, while they never have.
     untold: Option<u32>,
     queues: BTreeMap<TopicPartition, Queue>,
+    /// Partitions that the group has given and of which nothing is read.
+    held: BTreeSet<TopicPartition>,
 }
 
 /// A client that only asks, outside of the group's balance. After an error it is made anew: one that has asked while a broker
@@ -138,7 +140,7 @@ impl GroupConsumer {
         let probe =
             |isolation: &str| Probe::new(client.clone().set("group.id", group).set("isolation.level", isolation));
         let (ends, positions) = (probe("read_uncommitted"), probe("read_committed"));
-        Ok(Self { consumer: Arc::new(consumer), ends, positions, untold: Some(0), queues: BTreeMap::new() })
+        Ok(Self { consumer: Arc::new(consumer), ends, positions, untold: Some(0), queues: BTreeMap::new(), held: BTreeSet::new() })
     }
 
     /// Says which topics are read; partitions come with rebalances.
@@ -168,6 +170,7 @@ impl GroupConsumer {
             if let Rebalance::Revoked(partitions) = note {
                 for partition in partitions {
                     self.queues.remove(partition);
+                    self.held.remove(partition);
                 }
             }
         }
@@ -176,18 +179,34 @@ impl GroupConsumer {
 
     /// Begins to read a partition at a position; where it is read already, what was fetched is dropped.
     pub fn seek(&mut self, partition: &TopicPartition, position: i64) -> Result<(), Error> {
-        if self.queues.remove(partition).is_some() {
-            let mut list = TopicPartitionList::new();
-            list.add_partition(&partition.0, partition.1);
+        let held = self.held.remove(partition);
+        let list = only(partition);
+        if self.queues.remove(partition).is_some() || held {
             self.consumer.incremental_unassign(&list)?;
         }
         let Some(queue) = self.consumer.split_partition_queue(&partition.0, partition.1) else {
             return Err(Error::NoTopic(partition.0.clone()));
         };
         self.queues.insert(partition.clone(), Queue { queue, end: None });
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&partition.0, partition.1, Offset::Offset(position))?;
-        self.consumer.incremental_assign(&list)?;
+        let mut at = TopicPartitionList::new();
+        at.add_partition_offset(&partition.0, partition.1, Offset::Offset(position))?;
+        self.consumer.incremental_assign(&at)?;
+        if held {
+            self.consumer.resume(&list)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a partition from the group, or keeps it, without reading of it.
+    pub fn hold(&mut self, partition: &TopicPartition) -> Result<(), Error> {
+        let list = only(partition);
+        if self.queues.remove(partition).is_none() && !self.held.contains(partition) {
+            let mut at = TopicPartitionList::new();
+            at.add_partition_offset(&partition.0, partition.1, Offset::End)?;
+            self.consumer.incremental_assign(&at)?;
+        }
+        self.held.insert(partition.clone());
+        self.consumer.pause(&list)?;
         Ok(())
     }
 
@@ -284,9 +303,7 @@ impl GroupConsumer {
 
     /// Where the group stopped, where it ever began.
     pub fn committed(&mut self, partition: &TopicPartition) -> Result<Option<i64>, Error> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&partition.0, partition.1);
-        let committed = self.positions.ask(|client| client.committed_offsets(list.clone(), REQUEST))?;
+        let committed = self.positions.ask(|client| client.committed_offsets(only(partition), REQUEST))?;
         Ok(committed.elements().first().and_then(|element| match element.offset() {
             Offset::Offset(offset) => Some(offset),
             _ => None,
@@ -303,6 +320,12 @@ impl GroupConsumer {
             _ => Ok(self.watermarks(partition)?.1),
         }
     }
+}
+
+fn only(partition: &TopicPartition) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(&partition.0, partition.1);
+    list
 }
 
 /// What was told lately, and when. While brokers are away each client says so many times a second.

@@ -14,7 +14,7 @@ use crate::{
     decode::Limits,
     fold::{
         NumberedSet, Origin, Source,
-        stage::{DeadLetter, Stage, Transaction},
+        stage::{DeadLetter, Message, Stage, Transaction},
     },
     partial::{Failure, RuleSetRecord},
     position::Range,
@@ -106,12 +106,16 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
                         tracing::info!(topic = partition.0, partition = partition.1, "no longer folding");
                         stage.forget(&work.source(partition));
                         work.new.remove(partition);
+                        work.held.remove(partition);
                     }
                 }
             }
         }
         if edge.now() - lives_ms >= ASK_LIFE_MS {
             work.notice_new_lives(&mut stage, edge).await?;
+            for partition in work.held.keys().cloned().collect::<Vec<_>>() {
+                work.begin(&mut stage, edge, &partition).await?;
+            }
             lives_ms = edge.now();
         }
         busy = false;
@@ -125,8 +129,14 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
         for partition in edge.reading() {
             let source = work.source(&partition);
             let mut outcome = Ok(());
-            let taken =
-                edge.take(&partition, EVENTS_MAX, &mut |messages| outcome = stage.events(&source, messages)).await?;
+            let mut then = |messages: &[Message<'_>]| outcome = stage.events(&source, messages);
+            let taken = match edge.take(&partition, EVENTS_MAX, &mut then).await {
+                Err(EdgeError::OutOfRange(_)) => {
+                    work.begin(&mut stage, edge, &partition).await?;
+                    continue;
+                }
+                taken => taken?,
+            };
             outcome?;
             if taken > 0 {
                 busy = true;
@@ -191,6 +201,24 @@ fn tell_failed(set: &Arc<RuleSet>, failed: &[Failure]) {
     }
 }
 
+/// Says, in the log of the process and in the audit, that a partition is not read.
+async fn tell_held(
+    job: &Job,
+    edge: &mut impl Edge,
+    (topic, partition): &TopicPartition,
+    reason: &str,
+) -> Result<(), Error> {
+    tracing::error!(topic, partition, reason, "this partition is not folded, and windows over it wait; all others go on");
+    let said = serde_json::json!({
+        "what": "source_held", "topic": topic, "partition": partition, "reason": reason, "instance": job.instance,
+    });
+    if let Err(error) = edge.publish(vec![super::audit(job, &said)]).await {
+        tracing::warn!(%error, "it could not be written to the audit");
+        edge.ready().await?;
+    }
+    Ok(())
+}
+
 struct Fold<'a> {
     job: &'a Job,
     /// The table of each topic.
@@ -204,6 +232,8 @@ struct Fold<'a> {
     known: BTreeMap<TopicPartition, Known>,
     /// Partitions read for the first time, to be noted before anything of them is written.
     new: BTreeMap<TopicPartition, Known>,
+    /// Partitions that are not read, and why.
+    held: BTreeMap<TopicPartition, String>,
 }
 
 /// What the state topic notes of a source partition that is being read.
@@ -262,6 +292,7 @@ impl<'a> Fold<'a> {
             begun: BTreeMap::new(),
             known: BTreeMap::new(),
             new: BTreeMap::new(),
+            held: BTreeMap::new(),
         };
         work.follow(sets);
         work
@@ -294,8 +325,31 @@ impl<'a> Fold<'a> {
         Ok(Origin { topic: topic.to_owned(), incarnation: id, partitions, begun: None, life: 0 })
     }
 
-    /// Begins a partition where the group stopped, or where a first start begins.
+    /// Begins a partition where the group stopped, or where a first start begins. One whose position is gone is held: it is
+    /// not read, windows over it wait, and everything else goes on.
     async fn begin(
+        &mut self,
+        stage: &mut Stage,
+        edge: &mut impl Edge,
+        partition: &TopicPartition,
+    ) -> Result<(), Error> {
+        match self.begin_or_fail(stage, edge, partition).await {
+            Ok(()) => _ = self.held.remove(partition),
+            Err(error @ (Error::Gone { .. } | Error::Recreated { .. } | Error::Edge(EdgeError::NoTopic(_)))) => {
+                self.new.remove(partition);
+                stage.forget(&self.source(partition));
+                edge.hold(partition).await?;
+                let reason = error.to_string();
+                if self.held.insert(partition.clone(), reason.clone()).as_ref() != Some(&reason) {
+                    tell_held(self.job, edge, partition, &reason).await?;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn begin_or_fail(
         &mut self,
         stage: &mut Stage,
         edge: &mut impl Edge,

@@ -71,6 +71,9 @@ pub enum EdgeError {
     /// There is no such topic.
     #[error("there is no topic `{0}`")]
     NoTopic(String),
+    /// What is read next of a partition is not there any more, or not yet.
+    #[error("{0}")]
+    OutOfRange(String),
     /// Anything else.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
@@ -91,6 +94,8 @@ pub trait Edge {
     async fn serve(&mut self, wait: Duration) -> Result<Vec<Rebalance>, EdgeError>;
     /// Begins to read a partition at a position; where it is read already, what was fetched is dropped.
     async fn seek(&mut self, partition: &TopicPartition, position: i64) -> Result<(), EdgeError>;
+    /// Keeps a partition that the group has given, and reads nothing of it until it is sought.
+    async fn hold(&mut self, partition: &TopicPartition) -> Result<(), EdgeError>;
     /// Hands up to `most` records of a partition that are there now to `then`, once, and answers with their number.
     async fn take(
         &mut self,
@@ -200,7 +205,7 @@ pub enum Error {
     Plan(#[from] datafusion::common::DataFusionError),
     /// None of the rule sets in the log can be run here.
     #[error(
-        "the rule set in force ({hash}) cannot be run by this binary ({reason}): upgrade this instance, or write the rules anew"
+        "the rule set in force ({hash}) cannot be run by this binary ({reason}): upgrade this instance, or commit rules that it can run"
     )]
     NewerRules {
         /// The hash of the set.
@@ -208,6 +213,9 @@ pub enum Error {
         /// The first problem.
         reason: String,
     },
+    /// The rule files have errors, and there are no rules before them.
+    #[error("the rule files have errors, and no rule set is in force to go on with: mend them, `tierwatch check` shows each")]
+    NoRules,
     /// A position is gone.
     #[error(
         "{topic}[{partition}] was read up to {committed}, but holds only {low} to {high}: its retention was shorter than the pause. \
@@ -245,6 +253,16 @@ pub enum Error {
         /// One past the last.
         high: i64,
     },
+}
+
+/// What is said in the audit topic.
+fn audit(job: &Job, said: &serde_json::Value) -> Outgoing {
+    Outgoing {
+        topic: job.config.topics.audit.clone(),
+        partition: Some(0),
+        value: Some(said.to_string().into_bytes()),
+        ..Outgoing::default()
+    }
 }
 
 /// A partition from a position to its end.

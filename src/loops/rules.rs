@@ -6,11 +6,14 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Edge, Error, Job, Outgoing, ms};
+use super::{Edge, Error, Job, Outgoing, audit, ms};
 use crate::{
     panes::Millis,
     partial::{FormatError, Record, RecordFormat, RuleSetRecord, envelope, open},
-    rules::{Files, RuleSet, diagnostics::Severity},
+    rules::{
+        Files, RuleSet,
+        diagnostics::{Diagnostic, Severity},
+    },
 };
 
 const SET: &str = "set\u{1f}";
@@ -21,9 +24,9 @@ const PROBLEMS_MAX: usize = 20;
 /// Where the rules of this instance come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Provenance {
-    /// When the newest of the files was written.
+    /// When the Git commit was made, or where they are not as they are in one, when the newest of the files was written.
     pub newest_ms: Millis,
-    /// The Git commit, where they lie in Git.
+    /// The Git commit, where they lie in Git; with `-dirty` where they are not as they are in it.
     pub commit: Option<String>,
 }
 
@@ -122,6 +125,8 @@ pub async fn announce(job: &Job, set: &RuleSet, provenance: &Provenance, edge: &
                 number = last.number,
                 "the rule set in force is newer than these files; going on with that one"
             );
+            let reason = format!("the rule set in force, number {}, is newer: going back is a new commit", last.number);
+            edge.publish(vec![refused(job, &set.hash, provenance, &[reason])]).await?;
             return Ok(false);
         }
     }
@@ -197,15 +202,6 @@ async fn append(job: &Job, sets: &Sets, record: &RuleSetRecord, edge: &mut impl 
     Ok(())
 }
 
-fn audit(job: &Job, said: &serde_json::Value) -> Outgoing {
-    Outgoing {
-        topic: job.config.topics.audit.clone(),
-        partition: Some(0),
-        value: Some(said.to_string().into_bytes()),
-        ..Outgoing::default()
-    }
-}
-
 /// Watches the rule files of this instance. A set that has changed is checked as a whole: one that is right is appended,
 /// one that is not changes nothing, and why is logged and published.
 pub async fn watch(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
@@ -240,13 +236,15 @@ pub async fn watch(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
     Ok(())
 }
 
+/// The errors among findings, a line each.
+pub fn errors(problems: &[Diagnostic]) -> Vec<String> {
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    errors.map(|problem| format!("{}: {}", problem.source.path, problem.message)).collect()
+}
+
 async fn consider(job: &Job, files: Files, provenance: &Provenance, edge: &mut impl Edge) -> Result<(), Error> {
     let (set, problems) = RuleSet::compile(files, job.settings);
-    let errors: Vec<String> = problems
-        .iter()
-        .filter(|problem| problem.severity == Severity::Error)
-        .map(|problem| format!("{}: {}", problem.source.path, problem.message))
-        .collect();
+    let errors = errors(&problems);
     if errors.is_empty() {
         let set = Arc::new(set);
         job.sets.add(&set);
@@ -255,12 +253,39 @@ async fn consider(job: &Job, files: Files, provenance: &Provenance, edge: &mut i
     for error in &errors {
         tracing::error!(error, "changed rules are refused as a whole; the rules in force stay");
     }
-    let said = serde_json::json!({
-        "what": "rule_set_refused", "hash": set.hash, "commit": provenance.commit, "instance": job.instance,
-        "problems": errors.iter().take(PROBLEMS_MAX).collect::<Vec<_>>(), "more": errors.len().saturating_sub(PROBLEMS_MAX),
-    });
     edge.ready().await?;
-    Ok(edge.publish(vec![audit(job, &said)]).await?)
+    Ok(edge.publish(vec![refused(job, &set.hash, provenance, &errors)]).await?)
+}
+
+/// Goes on with the rules in force where the files that this instance starts with have errors. Where none are in force, that
+/// is an error.
+pub async fn refuse(
+    job: &Job,
+    hash: &str,
+    provenance: &Provenance,
+    errors: &[String],
+    edge: &mut impl Edge,
+) -> Result<(), Error> {
+    edge.ready().await?;
+    let Some(last) = read(job, edge).await?.in_force().map(|last| (last.number, last.hash.clone())) else {
+        return Err(Error::NoRules);
+    };
+    tracing::error!(
+        errors = errors.len(),
+        number = last.0,
+        hash = last.1,
+        "the rule files have errors and are refused as a whole; going on with the rules in force"
+    );
+    Ok(edge.publish(vec![refused(job, hash, provenance, errors)]).await?)
+}
+
+/// What the audit has of a rule set that is not taken, and why.
+fn refused(job: &Job, hash: &str, provenance: &Provenance, reasons: &[String]) -> Outgoing {
+    let said = serde_json::json!({
+        "what": "rule_set_refused", "hash": hash, "commit": provenance.commit, "instance": job.instance,
+        "problems": reasons.iter().take(PROBLEMS_MAX).collect::<Vec<_>>(), "more": reasons.len().saturating_sub(PROBLEMS_MAX),
+    });
+    audit(job, &said)
 }
 
 #[cfg(test)]

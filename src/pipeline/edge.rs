@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
-use rdkafka::{Message as _, TopicPartitionList};
+use rdkafka::{Message as _, TopicPartitionList, error::RDKafkaErrorCode};
 
 use super::{Context, Shutdown, clock, offsets};
 use crate::{
@@ -48,6 +48,9 @@ impl From<kafka::Error> for EdgeError {
     fn from(error: kafka::Error) -> Self {
         match error {
             kafka::Error::NoTopic(topic) => Self::NoTopic(topic),
+            kafka::Error::Kafka(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                Self::OutOfRange(error.to_string())
+            }
             other => Self::Other(Box::new(other)),
         }
     }
@@ -112,6 +115,10 @@ impl Edge for KafkaEdge<'_> {
 
     async fn seek(&mut self, partition: &TopicPartition, position: i64) -> Result<(), EdgeError> {
         Ok(self.consumer.seek(partition, position)?)
+    }
+
+    async fn hold(&mut self, partition: &TopicPartition) -> Result<(), EdgeError> {
+        Ok(self.consumer.hold(partition)?)
     }
 
     async fn take(

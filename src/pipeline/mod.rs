@@ -25,7 +25,7 @@ use crate::{
     kafka::{self, consumer::GroupConsumer, hanging::Hanging, reader::Reader, transaction::Transactions},
     loops::{self, Job, TopicPartition, rules::Provenance},
     partial::RecordFormat,
-    rules::{RuleSet, RuleSets},
+    rules::{RuleSet, RuleSets, diagnostics::Diagnostic},
     store::{clickhouse::ClickHouse, parquet::Folder},
 };
 
@@ -70,8 +70,10 @@ impl Shutdown {
 pub struct Context {
     /// What its loops have.
     pub job: Job,
-    /// The rules it starts with.
+    /// The rules it starts with, as far as they are right.
     pub set: Arc<RuleSet>,
+    /// What is wrong with them: where anything is, the rules in force go on.
+    pub errors: Vec<String>,
     /// Where they come from.
     pub provenance: Provenance,
     /// Settings of every Kafka client.
@@ -274,8 +276,13 @@ fn rules_edge(context: &Context) -> Result<KafkaEdge<'_>, Error> {
 /// Brings this instance's rules into the log, where those in force are not newer. Several instances may try at once: one
 /// that is fenced tries again.
 fn announce(context: &Context) -> Result<(), Error> {
-    let Context { job, set, provenance, .. } = context;
-    at_rules(context, async |edge| loops::rules::announce(job, set, provenance, edge).await).map(|_| ())
+    let Context { job, set, provenance, errors, .. } = context;
+    at_rules(context, async |edge| {
+        if errors.is_empty() {
+            return loops::rules::announce(job, set, provenance, edge).await.map(|_| ());
+        }
+        loops::rules::refuse(job, &set.hash, provenance, errors, edge).await
+    })
 }
 
 /// Says that every instance runs a binary like this one: from here on its newest format is written. Answers with the format
@@ -301,7 +308,7 @@ fn at_rules<T>(
         match loops::run(work(&mut edge)) {
             Ok(done) => return Ok(done),
             Err(error)
-                if tries < ANNOUNCE_TRIES && !context.shutdown.asked() && !matches!(error, loops::Error::Format(_)) =>
+                if tries < ANNOUNCE_TRIES && !context.shutdown.asked() && !matches!(error, loops::Error::Format(_) | loops::Error::NoRules) =>
             {
                 tries += 1;
                 tracing::warn!(%error, "the rule set could not be written; trying again");
@@ -363,16 +370,24 @@ pub fn shutdown_on_signal(shutdown: &Shutdown) -> Result<(), Error> {
     thread::Builder::new().name("signals".into()).spawn(wait).map(|_| ()).map_err(Error::Runtime)
 }
 
-/// A context for a rule set, which must be free of errors, and where it comes from.
-pub fn context(config: Config, set: RuleSet, provenance: Provenance, shutdown: Shutdown) -> Context {
+/// A context for a rule set, what is wrong with it, and where it comes from.
+pub fn context(
+    config: Config,
+    (set, problems): (RuleSet, &[Diagnostic]),
+    provenance: Provenance,
+    shutdown: Shutdown,
+) -> Context {
     let client = kafka::client(&config.kafka);
     // A random name is unique enough: it only has to differ from those of other instances.
     let instance =
         config.kafka.instance.clone().unwrap_or_else(|| format!("{:x}-{:x}", std::process::id(), clock::now()));
     let (settings, sets, set) = (set.settings, RuleSets::default(), Arc::new(set));
-    sets.add(&set);
+    let errors = loops::rules::errors(problems);
+    if errors.is_empty() {
+        sets.add(&set);
+    }
     let job = Job { config: Arc::new(config), sets, settings, accept_lost: false, watcher: None, instance };
-    Context { job, set, provenance, client, shutdown, sweep: true }
+    Context { job, set, errors, provenance, client, shutdown, sweep: true }
 }
 
 fn offsets(positions: &[(String, i32, i64)]) -> Result<TopicPartitionList, kafka::Error> {

@@ -38,9 +38,6 @@ fn refused(error: Refused) -> EdgeError {
     EdgeError::Other(Box::new(error))
 }
 
-/// What a reader hears whose position is not there any more.
-pub(crate) const OUT_OF_RANGE: Refused = Refused("offset out of range");
-
 struct Queue {
     position: i64,
     /// The end of the log when nothing was left.
@@ -243,6 +240,11 @@ impl Edge for SimulatedEdge {
         Ok(())
     }
 
+    async fn hold(&mut self, partition: &TopicPartition) -> Result<(), EdgeError> {
+        self.queues.remove(partition);
+        Ok(())
+    }
+
     async fn take(
         &mut self,
         partition: &TopicPartition,
@@ -258,7 +260,7 @@ impl Edge for SimulatedEdge {
             let Some(log) = world.kafka.log(partition) else { return Ok(0) };
             // A topic made anew is read on, where it has come that far: the client does not tell.
             if queue.position < log.low || queue.position > log.high {
-                return Err(refused(OUT_OF_RANGE));
+                return Err(EdgeError::OutOfRange("offset out of range".into()));
             }
             let most = 1 + world.random.below(most.min(world.faults.batch_max));
             let entries = world.kafka.fetch(partition, queue.position, most);

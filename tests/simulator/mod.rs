@@ -35,7 +35,7 @@ use tierwatch::{
 
 use self::{
     batch::{batch, environment},
-    edge::{OUT_OF_RANGE, SimulatedEdge, provenance},
+    edge::{SimulatedEdge, provenance},
     kafka::{Kafka, Place},
     oracle::Case,
     random::Random,
@@ -161,6 +161,8 @@ struct Simulation<'a> {
     config: Arc<Config>,
     /// An upgrade that is not over.
     upgrading: Option<Upgrading>,
+    /// Whether instances start with the word that what is gone may be lost.
+    accepting: bool,
 }
 
 /// A simulation that has not come to its end so long after the last fault is stuck.
@@ -194,7 +196,7 @@ impl Simulation<'_> {
             config: Arc::clone(&self.config),
             sets: if self.faults.mixed && at % 2 == 1 { &self.case.other } else { &self.case.sets }.clone(),
             settings: oracle::SETTINGS,
-            accept_lost: self.faults.disaster > 0,
+            accept_lost: self.accepting,
             watcher: None,
             instance: instance.name.clone(),
         };
@@ -289,14 +291,12 @@ impl Simulation<'_> {
             Poll::Ready(Err(error)) => {
                 let text = error.to_string();
                 self.world.borrow_mut().note("restart");
-                // Whoever runs it starts it again, with the word that what is gone may be lost.
-                let lost = self.faults.disaster > 0 && text.contains(OUT_OF_RANGE.0);
                 let too_early =
                     self.faults.upgrade == Some(Upgrade::TooEarly) && text.contains("upgrade this instance");
                 if too_early {
                     self.world.borrow_mut().note("stop before a later format");
                 }
-                if !lost && !too_early {
+                if !too_early {
                     return Err(format!("instance {} stopped: {text}", self.instances[at].name));
                 }
                 self.down(at, 1_000);
@@ -318,6 +318,16 @@ impl Simulation<'_> {
             instance.announcing = None;
             instance.tasks.clear();
             instance.starts_at = now + world.random.between(0, 3_000);
+        }
+    }
+
+    /// Somebody has seen that partitions are held, and starts all again with the word that what is gone may be lost.
+    fn accept(&mut self) {
+        self.accepting = true;
+        self.world.borrow_mut().note("losses accepted");
+        for at in 0..self.instances.len() {
+            let wait = self.world.borrow_mut().random.between(0, 3_000);
+            self.down(at, wait);
         }
     }
 
@@ -424,7 +434,8 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
     });
     let instances = instances.collect();
     let upgrading = faults.upgrade.map(Upgrading::of);
-    let mut simulation = Simulation { world: Rc::clone(&world), instances, case, faults, config, upgrading };
+    let accepting = faults.disaster > 0 && world.borrow_mut().random.once_in(2);
+    let mut simulation = Simulation { world: Rc::clone(&world), instances, case, faults, config, upgrading, accepting };
     let calm_at = oracle::START + oracle::SPAN_MS;
     let mut next = 0;
     let mut turns = 0;
@@ -445,6 +456,9 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
             if now >= calm_at {
                 world.faults = Faults { batch_max: faults.batch_max, ..NONE };
             }
+        }
+        if passes && faults.disaster > 0 && !simulation.accepting && world.borrow().kafka.now >= calm_at {
+            simulation.accept();
         }
         if passes {
             simulation.forget();
