@@ -32,3 +32,4 @@ mod restore;
 mod rule_tests;
 mod simulator;
 mod tidy;
+mod views;

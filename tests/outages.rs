@@ -14,7 +14,7 @@ use std::{
 
 use rdkafka::{
     Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions},
+    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
     producer::{BaseProducer, BaseRecord, Producer as _},
@@ -43,6 +43,34 @@ fn operations(start: i64, failed: bool) -> Vec<Sent> {
         garbage: false,
     };
     (0..1_200).map(one).collect()
+}
+
+/// Requests of one service over ten seconds.
+fn requests(start: i64) -> Vec<Sent> {
+    let one = |n: i64| Sent {
+        table: 1,
+        partition: 0,
+        payload: format!(
+            r#"{{"event_time":{},"service":"payments","route":"/","method":"GET","status_code":200,"duration_ms":1.5}}"#,
+            start + n * 100
+        ),
+        garbage: false,
+    };
+    (0..100).map(one).collect()
+}
+
+/// How far FOLD has come with the first partition of a table.
+fn folded(client: &rdkafka::ClientConfig, table: usize) -> Option<i64> {
+    let mut settings = client.clone();
+    settings.set("group.id", "tierwatch.fold");
+    let consumer: BaseConsumer = settings.create().expect("a consumer");
+    let mut place = TopicPartitionList::new();
+    place.add_partition(TABLES[table], 0);
+    let committed = consumer.committed_offsets(place, Duration::from_secs(5)).expect("positions");
+    match committed.elements()[0].offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    }
 }
 
 #[test]
@@ -258,7 +286,7 @@ fn an_instance_that_is_asked_to_end_while_busy_leaves_at_once_and_its_work_goes_
 }
 
 #[test]
-fn positions_that_are_gone_stop_intake_until_their_loss_is_accepted() {
+fn positions_that_are_gone_hold_their_partition_until_the_loss_is_accepted() {
     let kafka = Kafka::start();
     let clickhouse = ClickHouse::start();
     let folder = tempfile::tempdir().expect("a folder");
@@ -282,16 +310,29 @@ fn positions_that_are_gone_stop_intake_until_their_loss_is_accepted() {
     until.add_partition_offset(TABLES[0], 0, Offset::Offset(1_500)).expect("an offset");
     futures::executor::block_on(admin.delete_records(&until, &AdminOptions::new())).expect("records are deleted");
 
-    let output = command(&kafka, &clickhouse)
-        .arg("run")
-        .env("TIERWATCH__KAFKA__INSTANCE", "one")
-        .output()
-        .expect("the binary starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    for part in ["business_operations[0] was read up to 1200", "holds only 1500 to 2400", "--accept-lost"] {
-        assert!(said.contains(part), "{part} in {said}");
+    // The partition is held, and says why; what else there is goes on, however often somebody begins again.
+    for name in ["held", "held-again"] {
+        let mut held = run(&kafka, &clickhouse, folder.path(), name);
+        for part in ["business_operations[0] was read up to 1200", "holds only 1500 to 2400", "--accept-lost"] {
+            wait_for(part, &[&held.log], Duration::from_secs(60), || {
+                let text = fs::read_to_string(&held.log).unwrap_or_default();
+                (!text.contains(part)).then(|| "not said".to_owned())
+            });
+        }
+        let before = folded(&client, 1);
+        send(&producer, &requests(start + 120_000));
+        wait_for("another table is folded", &[&held.log], Duration::from_secs(60), || {
+            let now = folded(&client, 1);
+            (now < Some(before.unwrap_or(0) + 100)).then(|| format!("{before:?}, then {now:?}"))
+        });
+        assert_eq!(folded(&client, 0), Some(1_200), "nothing is skipped");
+        assert!(held.process.try_wait().expect("it can be asked").is_none(), "it goes on");
+        end_cleanly(held);
     }
+    let held: Vec<_> = audited(&kafka).into_iter().filter(|said| said["what"] == "source_held").collect();
+    assert_eq!(held.len(), 2, "each owner says so once: {held:?}");
+    assert_eq!((&held[0]["topic"], &held[0]["partition"]), (&serde_json::json!(TABLES[0]), &serde_json::json!(0)));
+
     let log = folder.path().join("two.log");
     let file = std::fs::File::create(&log).expect("the log can be written");
     let mut accepting = command(&kafka, &clickhouse);
@@ -357,7 +398,18 @@ fn an_older_rule_set_does_not_take_the_log_back() {
     let clickhouse = ClickHouse::start();
     let migrated = command(&kafka, &clickhouse).args(["migrate", "--no-tables"]).output().expect("the binary starts");
     assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
-    source_topics(&kafka, 1);
+    let said = String::from_utf8_lossy(&migrated.stdout);
+    assert_eq!(said.lines().count(), 1, "topics that are as they should be are not worth a word: {said}");
+    // Settings that somebody has changed are.
+    let admin: AdminClient<DefaultClientContext> = source_topics(&kafka, 1).create().expect("an admin client");
+    let changed = AlterConfig::new(ResourceSpecifier::Topic("tierwatch.audit")).set("cleanup.policy", "compact");
+    futures::executor::block_on(admin.alter_configs([&changed], &AdminOptions::new())).expect("it is changed");
+    let again = command(&kafka, &clickhouse).args(["migrate", "--no-tables"]).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&again.stdout);
+    let change = "--entity-name tierwatch.audit --add-config cleanup.policy=delete";
+    assert!(said.contains("warning: tierwatch.audit: cleanup.policy is compact") && said.contains(change), "{said}");
+    let restored = changed.set("cleanup.policy", "delete").set("message.timestamp.type", "LogAppendTime");
+    futures::executor::block_on(admin.alter_configs([&restored], &AdminOptions::new())).expect("it is changed");
     let folder = tempfile::tempdir().expect("a folder");
     let mut said = Vec::new();
     for (name, rule, wanted) in [
@@ -386,6 +438,31 @@ fn an_older_rule_set_does_not_take_the_log_back() {
         said.push(std::fs::read_to_string(&log).unwrap_or_default());
     }
     assert!(!said[1].contains("was written to the log"), "{}", said[1]);
+    let audit = audited(&kafka);
+    assert_eq!(audit.len(), 2, "{audit:?}");
+    assert_eq!(audit[1]["what"], "rule_set_refused");
+    assert!(audit[1]["problems"][0].as_str().is_some_and(|why| why.contains("is newer")), "{audit:?}");
+}
+
+/// What the audit has.
+fn audited(kafka: &Kafka) -> Vec<serde_json::Value> {
+    let audit = read_all(&kafka.brokers, "tierwatch.audit", 1);
+    audit.iter().map(|(_, value)| serde_json::from_slice(value).expect("JSON")).collect()
+}
+
+/// Commits a folder by itself, at a time in epoch seconds; answers with the commit.
+fn commit(folder: &Path, at_s: i64) -> String {
+    let git = |words: &[&str]| {
+        let mut git = Command::new("git");
+        git.current_dir(folder).args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(words);
+        let output = git.env("GIT_COMMITTER_DATE", format!("@{at_s} +0000")).output().expect("git is there");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    for words in [&["init", "-q"] as &[&str], &["add", "."], &["commit", "-qm", "rules"]] {
+        git(words);
+    }
+    git(&["rev-parse", "HEAD"])
 }
 
 #[test]
@@ -398,22 +475,34 @@ fn changed_rules_take_effect_without_a_restart_and_broken_ones_change_nothing() 
     let folder = tempfile::tempdir().expect("a folder");
     let rules = folder.path().join("rules");
     // A checkout behind a symbolic link, as those have it who bring new ones beside the old.
-    let checkout = |name: &str, text: &str| {
+    let checkout = |name: &str, text: &str, at_s: i64| {
         let made = folder.path().join(name);
         std::fs::create_dir(&made).expect("a folder");
         std::fs::write(made.join("success_ratio.sql"), text).expect("written");
+        let commit = commit(&made, at_s);
         let link = folder.path().join(format!("{name}.link"));
         std::os::unix::fs::symlink(&made, &link).expect("linked");
         std::fs::rename(&link, &rules).expect("swapped");
+        commit
     };
     let text = std::fs::read_to_string("tests/end_to_end/rules/success_ratio.sql").expect("the rule is there");
-    checkout("first", &text);
+    let wrong = text.replace("SELECT", "SELEKT");
     let settings =
         [("RULES__PATH", rules.to_str().expect("a path")), ("RULES__WATCH_INTERVAL", "300ms"), ("STORE__KIND", "none")];
-    let instance = run_with(&kafka, &clickhouse, folder.path(), "one", &settings);
+    // Where no rules are in force yet there is nothing to go on with.
+    checkout("none", &wrong, 1_000);
+    let mut none = run_with(&kafka, &clickhouse, folder.path(), "none", &settings);
+    assert_eq!(none.process.wait().expect("it ends").code(), Some(1));
+    let said = fs::read_to_string(&none.log).unwrap_or_default();
+    assert!(said.contains("no rule set is in force"), "{said}");
+
+    // What was written to disk later may be of an earlier commit.
+    let first = checkout("first", &text, 3_000);
+    let mut instance = run_with(&kafka, &clickhouse, folder.path(), "one", &settings);
+    let log = instance.log.clone();
     let says = |part: &'static str| {
-        wait_for(part, &[&instance.log], Duration::from_secs(60), || {
-            let log = std::fs::read_to_string(&instance.log).unwrap_or_default();
+        wait_for(part, &[&log], Duration::from_secs(60), || {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
             (!log.contains(part)).then(|| "not yet".to_owned())
         });
     };
@@ -421,21 +510,40 @@ fn changed_rules_take_effect_without_a_restart_and_broken_ones_change_nothing() 
     send(&producer, &operations(start, true));
     says("opened");
 
-    checkout("broken", &text.replace("SELECT", "SELEKT"));
+    let broken = checkout("broken", &wrong, 4_000);
     says("changed rules are refused as a whole");
-    checkout("second", &text.replace("GROUP BY", "/* as before */ GROUP BY"));
+    let earlier = checkout("earlier", &text.replace("GROUP BY", "/* once */ GROUP BY"), 2_000);
+    says("newer than these files");
+    let second = checkout("second", &text.replace("GROUP BY", "/* as before */ GROUP BY"), 5_000);
     says("folding by other rule sets");
-    let audit = read_all(&kafka.brokers, "tierwatch.audit", 1);
-    let what: Vec<(String, u64)> = audit
+
+    // Nor does it end anything that somebody starts again while they are broken.
+    let still = checkout("still", &wrong, 6_000);
+    instance.process.kill().expect("it runs");
+    instance.process.wait().expect("it ends");
+    let mut again = run_with(&kafka, &clickhouse, folder.path(), "again", &settings);
+    for part in ["going on with the rules in force", "judging"] {
+        wait_for(part, &[&again.log], Duration::from_secs(60), || {
+            let log = std::fs::read_to_string(&again.log).unwrap_or_default();
+            (!log.contains(part)).then(|| "not yet".to_owned())
+        });
+    }
+    assert!(again.process.try_wait().expect("it can be asked").is_none(), "it goes on");
+    let told: Vec<(String, String, usize)> = audited(&kafka)
         .iter()
-        .map(|(_, value)| {
-            let said: serde_json::Value = serde_json::from_slice(value).expect("JSON");
-            let problems = said["problems"].as_array().map_or(0, Vec::len);
-            (said["what"].as_str().unwrap_or_default().to_owned(), u64::try_from(problems).unwrap())
+        .map(|said| {
+            let text = |name: &str| said[name].as_str().unwrap_or_default().to_owned();
+            (text("what"), text("commit"), said["problems"].as_array().map_or(0, Vec::len))
         })
         .collect();
-    let expected = [("rule_set", 0), ("rule_set_refused", 1), ("rule_set", 0)];
-    assert_eq!(what, expected.map(|(what, problems)| (what.to_owned(), problems)));
+    let expected = [
+        ("rule_set", first, 0),
+        ("rule_set_refused", broken, 1),
+        ("rule_set_refused", earlier, 1),
+        ("rule_set", second, 0),
+        ("rule_set_refused", still, 1),
+    ];
+    assert_eq!(told, expected.map(|(what, commit, problems)| (what.to_owned(), commit, problems)));
     let upgraded = command(&kafka, &clickhouse).arg("upgrade").output().expect("the binary starts");
     let said = String::from_utf8_lossy(&upgraded.stdout);
     assert_eq!(said, "format 1 is written, and this binary knows no newer one: nothing to do\n", "{upgraded:?}");

@@ -490,3 +490,34 @@ fn a_failure_under_the_number_before_an_upgrade_counts() {
         written.breaches.iter().filter(|line| line.contains("tierwatch_rule_fenced opened")).collect();
     assert_eq!(fenced.len(), 1, "{:#?}", written.breaches);
 }
+
+/// What fails where events are folded fails in each partition, and one of them tells.
+#[test]
+fn a_failure_everywhere_is_one_breach() {
+    const PARTITIONS: i32 = 4;
+    let all = log(std::slice::from_ref(&set(rules())));
+    let Ok(Record::RuleSet(mut record)) = Record::decode(&all[0]) else { panic!("a rule set") };
+    record.partitions = PARTITIONS;
+    let at = all.len() / 2;
+    let mut told: Vec<String> = Vec::new();
+    for name in ["all", "failures"] {
+        for partition in 0..PARTITIONS {
+            let mut log = all.clone();
+            log[0] = Record::RuleSet(record.clone()).encode(RecordFormat::newest()).expect("it encodes");
+            let Ok(Record::Sections(mut sections)) = Record::decode(&log[at]) else { panic!("sections") };
+            let fold = set(rules()).rule(name).expect("it is there").folds[0].ids.fold.clone();
+            sections.failed.push(Failure { fold, aggregate: None, reason: "made up".into() });
+            log[at] = Record::Sections(sections).encode(RecordFormat::newest()).expect("it encodes");
+            let options = StateOptions { snapshot_interval_ms: i64::MAX / 4, part_bytes_max: 4 << 20 };
+            let mut judge = Judge::new(options, RuleSets::default());
+            judge.begin(partition, Recorded::default(), 0, "one", 0).expect("begun");
+            for (position, record) in (0..).zip(&log) {
+                judge.record(partition, position, i64::MAX / 2, record).expect("judged");
+            }
+            let due = judge.due(1_000).expect("due").expect("outputs");
+            let fenced = due.alerts.iter().filter(|alert| alert.event.rule == "tierwatch_rule_fenced");
+            told.extend(fenced.map(|alert| format!("{name} {:?}", alert.event.series)));
+        }
+    }
+    assert_eq!(told, ["all", "failures"].map(|name| format!(r#"{name} {{"rule": String("{name}")}}"#)));
+}

@@ -85,6 +85,22 @@ fn a_wrong_expectation_fails_and_says_how() {
     }
 }
 
+/// A slip of a unit does not take hours.
+#[test]
+fn events_that_span_too_many_windows_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = fs::read_to_string("sql/rules/business/business_success_ratio.sql").unwrap();
+    fs::write(folder.path().join("business_success_ratio.sql"), rule).unwrap();
+    let path = folder.path().join("business_success_ratio.test.yaml");
+    for (event, said) in [("at: 95050h", "windows of `business_success_ratio`"), ("at: 1m, late: 95050h", "windows of")] {
+        let test = format!("tests:\n  - name: far\n    events:\n      business_operations:\n        - {{{event}, service: a, operation: o, outcome: succeeded, duration_ms: 1}}\n        - {{at: 0s, service: a, operation: o, outcome: succeeded, duration_ms: 1}}\n    end: 2m\n");
+        fs::write(&path, test).unwrap();
+        let Answer { code, stdout, .. } = tierwatch(["test".as_ref(), path.as_os_str()]);
+        assert_eq!(code, Some(1), "{stdout}");
+        assert!(stdout.contains(said), "{stdout}");
+    }
+}
+
 /// The limits of the thresholds that are plain numbers, at each limit and a hair beside it.
 #[test]
 fn limits_are_those_of_the_table() {

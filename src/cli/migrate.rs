@@ -35,6 +35,9 @@ impl Migrate {
             } else {
                 format!("topics made: {}", made.join(", "))
             })?;
+            for advice in kafka::topics::advise(&client, &config.topics, &[])? {
+                print(&format!("warning: {advice}"))?;
+            }
         }
         if !self.no_tables && config.store.kind == StoreKind::Clickhouse {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use datafusion::common::DataFusionError;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -14,6 +16,7 @@ use super::{
 use crate::{
     panes::Millis,
     rules::{Rule, hash, levels::Level, series::canonical, template},
+    spread::partition_of,
     time::rfc3339,
 };
 
@@ -120,25 +123,67 @@ impl<'a> Told<'a> {
     }
 }
 
-/// The built-in technical breach about a rule that failed in one partition: opened when it is fenced off, resolved when
-/// it has changed.
-pub(super) fn fenced(rule: &Rule, partition: i32, end: Millis, reason: &str, happened: Happened) -> Output {
-    let summary = if happened == Happened::Opened {
-        format!("{} is not evaluated until it changes: {reason}", rule.header.name)
-    } else {
-        format!("{} has changed and is evaluated again", rule.header.name)
-    };
-    let text = Technical {
-        name: "tierwatch_rule_fenced",
-        title: "A rule failed and is fenced off",
-        summary,
-        reason,
-        owner: &rule.header.owner,
-        runbook_url: &rule.header.annotations.runbook_url,
-    };
-    // The version, not the window, tells one failure from the next: a replay may find it at another window.
-    let (series, times) = (of_rule(rule, partition), (end, end - rule.slide_ms, end));
-    technical(series, &rule.version, times, happened, &rule.version, text)
+/// Why a rule is fenced off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Fenced {
+    /// It failed in this partition.
+    Here(String),
+    /// It failed where events are folded, and so in each partition. One of them, by hash, tells.
+    Everywhere {
+        /// The reason.
+        everywhere: String,
+    },
+}
+
+impl Fenced {
+    /// By an error in this partition.
+    pub(super) fn here(error: &DataFusionError) -> Self {
+        Self::Here(error.strip_backtrace().trim_start_matches("Execution error: ").to_owned())
+    }
+
+    /// The reason.
+    pub fn reason(&self) -> &str {
+        let (Self::Here(reason) | Self::Everywhere { everywhere: reason }) = self;
+        reason
+    }
+
+    /// The built-in technical breach about a rule that failed: opened when it is fenced off, resolved when it has changed.
+    /// `None` where another partition tells.
+    pub(super) fn tell(
+        &self,
+        rule: &Rule,
+        (partition, partitions): (i32, i32),
+        end: Millis,
+        happened: Happened,
+    ) -> Option<Output> {
+        let (name, reason) = (&rule.header.name, self.reason());
+        let series = match self {
+            Self::Here(_) => of_rule(rule, partition),
+            Self::Everywhere { .. } => {
+                let home = if rule.spread { partition_of(name, partitions) } else { 0 };
+                if home != partition {
+                    return None;
+                }
+                BTreeMap::from([("rule".to_owned(), json!(name))])
+            }
+        };
+        let summary = if happened == Happened::Opened {
+            format!("{name} is not evaluated until it changes: {reason}")
+        } else {
+            format!("{name} has changed and is evaluated again")
+        };
+        let text = Technical {
+            name: "tierwatch_rule_fenced",
+            title: "A rule failed and is fenced off",
+            summary,
+            reason,
+            owner: &rule.header.owner,
+            runbook_url: &rule.header.annotations.runbook_url,
+        };
+        // The version, not the window, tells one failure from the next: a replay may find it at another window.
+        Some(technical(series, &rule.version, (end, end - rule.slide_ms, end), happened, &rule.version, text))
+    }
 }
 
 /// The built-in technical breach about a rule that has more series in one partition than it may, since a window end.

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Fenced,
     breadcrumb::{self, Breadcrumb},
     memory::Remembered,
     output::BreachEvent,
@@ -70,7 +71,7 @@ pub struct EntryHeader {
     pub unchecked: (i64, i64),
     /// Rules that failed, and why: replay evaluates nothing, so it would not find out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub fenced: BTreeMap<String, String>,
+    pub fenced: BTreeMap<String, Fenced>,
     /// Rules of which an older version judges still, and the number of the set that it comes from: replay does not see what
     /// made the next one take over.
     #[serde(default)]

@@ -35,8 +35,9 @@ use arrow::{
     compute::take_record_batch,
     datatypes::{Int64Type, UInt32Type},
 };
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 
+pub use self::breach::Fenced;
 use self::{
     breadcrumb::Care,
     chain::{Chain, Need},
@@ -163,7 +164,7 @@ pub(crate) struct RuleState {
     /// Events that came after a window they belong to had closed.
     pub(crate) late: i64,
     /// Why it is not evaluated.
-    pub(crate) fenced: Option<String>,
+    pub(crate) fenced: Option<Fenced>,
     /// What its history remembers, by series.
     pub(crate) histories: BTreeMap<Arc<str>, SeriesHistory>,
     /// What may still be corrected.
@@ -431,12 +432,12 @@ impl Judge {
             let Some(state) = self.states.get(&rule.header.name).filter(|state| state.fenced.is_none()) else { return };
             if self.whole(rule, end) {
                 if let Err(reason) = self.care.before(rule, end) {
-                    self.fence(rule, end, &DataFusionError::Execution(reason), out);
+                    self.fence(rule, end, Fenced::Here(reason), out);
                     return;
                 }
                 let window = Window { rule, end, whole: true, partition, stores: &self.panes };
                 if let Err(error) = correct(&window, state, said, out) {
-                    self.fence(rule, end, &error, out);
+                    self.fence(rule, end, Fenced::here(&error), out);
                 }
             }
         }
@@ -496,7 +497,7 @@ impl Judge {
             return Ok(());
         }
         if let Err(reason) = self.care.before(rule, end) {
-            self.fence(rule, end, &DataFusionError::Execution(reason), out);
+            self.fence(rule, end, Fenced::Here(reason), out);
             return Ok(());
         }
         assert!(!planted::is(Bug::RuleThatKills) || rule.header.name != "slow", "planted: the process dies");
@@ -522,7 +523,7 @@ impl Judge {
                 self.feed(&remembered, active, out);
                 self.remembered.push(remembered);
             }
-            Err(error) => self.fence(rule, end, &error, out),
+            Err(error) => self.fence(rule, end, Fenced::here(&error), out),
         }
         Ok(())
     }
@@ -556,22 +557,29 @@ impl Judge {
                 let users =
                     active.set.rules.iter().filter(|rule| rule.folds.iter().any(|f| f.ids.fold == *fingerprint));
                 for rule in users {
-                    self.fence(rule, remembered.end, &error, out);
+                    self.fence(rule, remembered.end, Fenced::here(&error), out);
                 }
             }
         }
     }
 
+    /// This partition, of how many.
+    fn home(&self) -> (i32, i32) {
+        (self.partition, self.rules.as_ref().map_or(1, |active| active.record.partitions))
+    }
+
     /// Fences a rule off until it changes.
-    fn fence(&mut self, rule: &Arc<Rule>, end: Millis, error: &DataFusionError, out: &mut Vec<Output>) {
+    fn fence(&mut self, rule: &Arc<Rule>, end: Millis, fenced: Fenced, out: &mut Vec<Output>) {
+        let home = self.home();
         let state = self.states.entry(rule.header.name.clone()).or_default();
         if state.fenced.is_some() {
             return;
         }
-        let reason = error.strip_backtrace().trim_start_matches("Execution error: ").to_owned();
-        out.push(Output::Notice(Notice::Fenced { rule: rule.header.name.clone(), reason: reason.clone() }));
-        out.push(breach::fenced(rule, self.partition, end, &reason, Happened::Opened));
-        state.fenced = Some(reason);
+        if let Some(told) = fenced.tell(rule, home, end, Happened::Opened) {
+            let (rule, reason) = (rule.header.name.clone(), fenced.reason().to_owned());
+            out.extend([Output::Notice(Notice::Fenced { rule, reason }), told]);
+        }
+        state.fenced = Some(fenced);
         state.whole_from = None;
     }
 

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use datafusion::common::Result;
 
 use super::{
-    Judge, Mode, history,
+    Fenced, Judge, Mode, history,
     journal::Entry,
     memory::{self, Remembered},
     rows,
@@ -44,7 +44,7 @@ impl Judge {
     }
 
     /// Rules that are fenced off, and why.
-    pub fn fenced(&self) -> BTreeMap<String, String> {
+    pub fn fenced(&self) -> BTreeMap<String, Fenced> {
         self.states.iter().filter_map(|(name, state)| Some((name.clone(), state.fenced.clone()?))).collect()
     }
 

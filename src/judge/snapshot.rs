@@ -8,7 +8,7 @@ use arrow::{array::AsArray, datatypes::Int64Type};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Active, Compiled, Judge, RuleState, chain::Chain, corrections::Corrections, history::SeriesHistory,
+    Active, Compiled, Fenced, Judge, RuleState, chain::Chain, corrections::Corrections, history::SeriesHistory,
     series::SeriesState, sources::Sources, switch::Older,
 };
 use crate::{
@@ -44,7 +44,7 @@ struct RuleHeader {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     closed: Option<Millis>,
     late: i64,
-    fenced: Option<String>,
+    fenced: Option<Fenced>,
     series: BTreeMap<Arc<str>, SeriesState>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     histories: BTreeMap<Arc<str>, SeriesHistory>,

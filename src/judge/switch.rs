@@ -5,10 +5,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 
 use super::{
-    Active, Compiled, Judge, Mode, RuleState,
+    Active, Compiled, Fenced, Judge, Mode, RuleState,
     breach::{self, Told},
     output::{Notice, Output},
     panes::PaneStore,
@@ -100,15 +100,16 @@ impl Judge {
         if mode == Mode::Replay {
             return Ok(());
         }
+        let home = (self.partition, active.record.partitions);
         for rule in &active.set.rules {
             let judging = self.judging(rule);
             if judging.version != rule.version
                 && let Some(state) = self.states.get_mut(&rule.header.name).filter(|state| state.next_end.is_none())
-                && let Some(reason) = state.fenced.take()
+                && let Some(fenced) = state.fenced.take()
             {
                 // Fenced off before its first window, it would wait for one that may never come.
                 if is_time(append_ms) {
-                    out.push(breach::fenced(&judging, self.partition, append_ms, &reason, Happened::Resolved));
+                    out.extend(fenced.tell(&judging, home, append_ms, Happened::Resolved));
                 }
                 self.take_over(rule, usize::MAX, mode, out)?;
                 continue;
@@ -247,6 +248,7 @@ impl Judge {
         mode: Mode,
         out: &mut Vec<Output>,
     ) -> Result<()> {
+        let home = self.home();
         let Some(mut older) = self.older.remove(&in_force.header.name) else { return Ok(()) };
         let rule = Arc::clone(&older[0].rule);
         let newer = older.split_off(at.min(older.len()));
@@ -255,9 +257,9 @@ impl Judge {
             self.older.insert(in_force.header.name.clone(), newer);
         }
         if let Some(state) = self.states.get_mut(&rule.header.name) {
-            if let (Some(reason), Mode::Live) = (state.fenced.take(), mode) {
+            if let (Some(fenced), Mode::Live) = (state.fenced.take(), mode) {
                 let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
-                out.push(breach::fenced(&rule, self.partition, end, &reason, Happened::Resolved));
+                out.extend(fenced.tell(&rule, home, end, Happened::Resolved));
             }
             if new.output.schema != rule.output.schema {
                 // What is recorded of the one cannot be read as of the other.
@@ -304,7 +306,7 @@ impl Judge {
                 continue;
             };
             let end = self.states.get(&rule.header.name).and_then(|state| state.next_end).unwrap_or(now);
-            self.fence(rule, end, &DataFusionError::Execution(failure.reason.clone()), out);
+            self.fence(rule, end, Fenced::Everywhere { everywhere: failure.reason.trim_start_matches("Execution error: ").to_owned() }, out);
         }
         Ok(())
     }
@@ -312,8 +314,8 @@ impl Judge {
     fn remove(&mut self, rule: &Arc<Rule>, mode: Mode, out: &mut Vec<Output>) {
         let Some(mut state) = self.states.remove(&rule.header.name) else { return };
         let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
-        if let (Some(reason), Mode::Live) = (state.fenced.take(), mode) {
-            out.push(breach::fenced(rule, self.partition, end, &reason, Happened::Resolved));
+        if let (Some(fenced), Mode::Live) = (state.fenced.take(), mode) {
+            out.extend(fenced.tell(rule, self.home(), end, Happened::Resolved));
         }
         if let (Some(since), Mode::Live) = (state.overflowing.take(), mode) {
             out.push(breach::overflowing(rule, self.partition, (since, end), Happened::Resolved));

@@ -60,8 +60,8 @@ pub enum Error {
         /// What is configured.
         wanted: i32,
     },
-    /// Topics cannot be made.
-    #[error("topics cannot be made: {0}")]
+    /// Topics cannot be made or described.
+    #[error("topics cannot be made or described: {0}")]
     Admin(String),
     /// The group has given the partitions to others, or is about to.
     #[error("this instance is no member of its group just now")]

@@ -1,10 +1,13 @@
 //! Tierwatch's own topics, with the settings they need. They are made by `tierwatch migrate`, never by accident.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::RDKafkaErrorCode,
@@ -119,6 +122,59 @@ pub fn check(client: &ClientConfig, topics: &config::Topics) -> Result<(), Error
         }
     }
     Ok(())
+}
+
+/// What a setting of a topic is, and why it should be another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// The topic.
+    pub topic: String,
+    /// The setting.
+    pub setting: &'static str,
+    /// What it is.
+    pub found: String,
+    /// What it should be.
+    pub wanted: String,
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, setting, found, wanted } = self;
+        write!(
+            f,
+            "{topic}: {setting} is {found} and should be {wanted}: \
+             kafka-configs --alter --entity-type topics --entity-name {topic} --add-config {setting}={wanted}"
+        )
+    }
+}
+
+/// The settings that change what Tierwatch reads, where they are not as they should be: of its own topics how they are
+/// cleaned up and what their timestamps are, of source topics the latter. With times of the producer a clock that is ahead
+/// can make others late while a backlog is caught up with.
+pub fn advise(client: &ClientConfig, topics: &config::Topics, sources: &[String]) -> Result<Vec<Advice>, Error> {
+    const SETTINGS: [&str; 2] = ["cleanup.policy", "message.timestamp.type"];
+    let admin: AdminClient<DefaultClientContext> = client.create().map_err(Error::Client)?;
+    let own = wanted(topics).into_iter().map(|topic| (topic.name, topic.settings));
+    let read = sources.iter().map(|name| (name.clone(), vec![("message.timestamp.type", "LogAppendTime".to_owned())]));
+    let wanted: Vec<(String, Vec<(&str, String)>)> = own.chain(read).collect();
+    let named: Vec<ResourceSpecifier<'_>> = wanted.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
+    let options = AdminOptions::new().request_timeout(Some(REQUEST));
+    let described = futures::executor::block_on(admin.describe_configs(&named, &options))
+        .map_err(|error| Error::Admin(error.to_string()))?;
+    let mut advice = Vec::new();
+    // A topic that is not there yet has no settings.
+    for found in described.into_iter().flatten() {
+        let OwnedResourceSpecifier::Topic(topic) = &found.specifier else { continue };
+        let settings = wanted.iter().find(|(name, _)| name == topic).map(|(_, settings)| settings);
+        for (setting, wanted) in settings.into_iter().flatten() {
+            let Some(setting) = SETTINGS.into_iter().find(|name| name == setting) else { continue };
+            let value = found.get(setting).and_then(|entry| entry.value.clone()).unwrap_or_default();
+            if value != *wanted && !value.is_empty() {
+                advice.push(Advice { topic: topic.clone(), setting, found: value, wanted: wanted.clone() });
+            }
+        }
+    }
+    Ok(advice)
 }
 
 /// Waits until a broker answers, for up to `wait`.

@@ -120,13 +120,13 @@ pub async fn announce(job: &Job, set: &RuleSet, provenance: &Provenance, edge: &
             return Ok(false);
         }
         if (last.newest_ms, &last.hash) > (provenance.newest_ms, &set.hash) {
+            let reason = format!("the rule set in force, number {}, is newer: going back is a new commit", last.number);
+            edge.publish(vec![refused(job, &set.hash, provenance, &[reason])]).await?;
             tracing::warn!(
                 hash = last.hash,
                 number = last.number,
                 "the rule set in force is newer than these files; going on with that one"
             );
-            let reason = format!("the rule set in force, number {}, is newer: going back is a new commit", last.number);
-            edge.publish(vec![refused(job, &set.hash, provenance, &[reason])]).await?;
             return Ok(false);
         }
     }

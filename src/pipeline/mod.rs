@@ -163,6 +163,9 @@ fn begin(context: &Context, rules: bool) -> Result<bool, Error> {
     let start = move || {
         kafka::topics::connect(&own.client, own.job.config.kafka.connect_timeout)?;
         kafka::topics::check(&own.client, &own.job.config.topics)?;
+        if own.sweep {
+            advise(&own);
+        }
         if rules { announce(&own) } else { Ok(()) }
     };
     let thread = thread::Builder::new().name(NAME.into()).stack_size(16 << 20).spawn(start).map_err(Error::Runtime)?;
@@ -175,6 +178,27 @@ fn begin(context: &Context, rules: bool) -> Result<bool, Error> {
     }
     let outcome = thread.join().unwrap_or(Err(Error::Panicked(NAME)));
     if context.shutdown.asked() { Ok(false) } else { outcome.map(|()| true) }
+}
+
+/// Tells of settings of topics that are not as they should be: nothing that must keep it from running.
+fn advise(context: &Context) {
+    let sources: Vec<String> = loops::fold::topics(&context.set).into_keys().collect();
+    match kafka::topics::advise(&context.client, &context.job.config.topics, &sources) {
+        Ok(advice) => {
+            let (of_sources, of_own): (Vec<_>, Vec<_>) =
+                advice.into_iter().partition(|advice| sources.contains(&advice.topic));
+            of_own.iter().for_each(|advice| tracing::warn!("{advice}"));
+            if !of_sources.is_empty() {
+                let topics: Vec<String> = of_sources.into_iter().map(|advice| advice.topic).collect();
+                tracing::info!(
+                    topics = topics.join(" "),
+                    "source topics have the times of their producers (message.timestamp.type): while a backlog is caught up \
+                     with, a producer whose clock is ahead can make others late; LogAppendTime prevents it"
+                );
+            }
+        }
+        Err(error) => tracing::debug!(%error, "the settings of topics cannot be read"),
+    }
 }
 
 /// Runs one stage.

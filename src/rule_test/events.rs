@@ -19,6 +19,8 @@ use crate::{
 const OWN: [&str; 6] = ["at", "every", "from", "until", "repeat", "late"];
 /// More rows than this are no test.
 const ROWS_MAX: usize = 2_000_000;
+/// The most windows of one rule that the events of a case may span: two weeks of minutes. A slip of a unit would take hours.
+const WINDOWS_MAX: i64 = 20_160;
 
 /// A relative time: `5m 10s`, or 0.
 pub(super) fn relative(value: &Value) -> Result<i64, String> {
@@ -37,7 +39,7 @@ pub(super) fn inputs(
     read: ReadBeside<'_>,
 ) -> Result<(Vec<Input>, Millis), String> {
     let mut inputs = Vec::new();
-    let mut end_ms = 0;
+    let (mut end_ms, mut first_ms) = (0, test.start_ms);
     for (table, rows) in &case.events {
         let Some(known) = set.catalog.tables.get(table) else {
             let hint = did_you_mean(table, set.catalog.tables.keys().map(String::as_str));
@@ -68,6 +70,8 @@ pub(super) fn inputs(
             }
         }
         events.sort_by_key(|(at, _)| *at);
+        let times = events.iter().filter_map(|(_, event)| event.get(&known.event_time)?.as_i64());
+        first_ms = times.fold(first_ms, i64::min);
         let lines = events.into_iter().map(|(_, event)| Ok(Value::Object(event).to_string().into_bytes()));
         let lines: Vec<std::io::Result<Vec<u8>>> = lines.collect();
         inputs.push(Input { table: table.clone(), name: table.clone(), lines: Box::new(lines.into_iter()) });
@@ -76,6 +80,15 @@ pub(super) fn inputs(
         Some(end) => time::parse_span(end).map_err(|message| format!("end: {message}"))?,
         None => end_ms,
     };
+    let span_ms = test.start_ms.saturating_add(end.max(end_ms)).saturating_sub(first_ms);
+    if let Some(rule) = set.rules.iter().find(|rule| span_ms / rule.slide_ms > WINDOWS_MAX) {
+        let (span, slide) = (time::span(span_ms), time::span(rule.slide_ms));
+        return Err(format!(
+            "the events span {span}, which is {} windows of `{}`, one each {slide}; a case has at most {WINDOWS_MAX}",
+            span_ms / rule.slide_ms,
+            rule.header.name
+        ));
+    }
     Ok((inputs, test.start_ms.saturating_add(end)))
 }
 

@@ -35,6 +35,11 @@ pub(crate) const START: i64 = 1_767_225_600_000;
 pub(crate) const SPAN_MS: i64 = 40_000;
 /// Until when topics may be made anew and records be lost, so that windows after it are whole again.
 pub(crate) const DISASTERS_MS: i64 = 8_000;
+/// How late events may be that correct windows.
+const LATENESS_MS: i64 = 20_000;
+/// What an event may be ahead of its record, and behind it: an hour, and a week.
+const AHEAD_MS: i64 = 3_600_000;
+const AGE_MS: i64 = 7 * 24 * AHEAD_MS;
 /// Partitions of the source topic.
 pub(crate) const SOURCE_PARTITIONS: i32 = 2;
 const TOPIC: &str = "requests";
@@ -167,6 +172,8 @@ pub(crate) struct Case {
     replayed: Arc<RuleSet>,
     /// Windows that end until then are compared.
     pub(crate) until: i64,
+    /// How late events may be, where some are.
+    lateness_ms: i64,
 }
 
 impl Case {
@@ -185,7 +192,7 @@ impl Case {
         let replayed = compile(set.files.rules.clone(), backtest::SETTINGS);
         let set_otherwise = otherwise_compiled.swap_remove(0);
         let until = last_end_until(START + SPAN_MS - 6_000, 5_000);
-        Self { set, versions, sets, other, set_otherwise, replayed, until }
+        Self { set, versions, sets, other, set_otherwise, replayed, until, lateness_ms: 0 }
     }
 
     /// Rules whose files change.
@@ -198,7 +205,24 @@ impl Case {
         Self::new(std::iter::once(looking_back()))
     }
 
-    /// Events of a seed: out of order as far as they may be, some of them garbage, one service failing for a while.
+    /// Rules that late events correct, and such events.
+    pub(crate) fn late() -> Self {
+        let allow = |source: Arc<Source>| {
+            let lateness = format!("tier: business\nallowed_lateness: {}s", LATENESS_MS / 1_000);
+            let text = source.text.replace("tier: business", &lateness);
+            Arc::new(Source { path: source.path.clone(), text })
+        };
+        let late = Self::new(std::iter::once(sources(0).into_iter().map(allow).collect()));
+        Self { lateness_ms: LATENESS_MS, ..late }
+    }
+
+    /// When no window that is compared changes any more.
+    pub(crate) fn settled(&self) -> i64 {
+        if self.lateness_ms == 0 { self.until } else { self.until + self.lateness_ms + 10_000 }
+    }
+
+    /// Events of a seed: out of order as far as they may be, and later where that is allowed; some of them garbage, without
+    /// a time, or of a time that cannot be; one service failing for a while.
     pub(crate) fn events(&self, random: &mut Random) -> Vec<Sent> {
         let mut sent = Vec::new();
         let count = 60 + random.below(120);
@@ -208,16 +232,23 @@ impl Case {
             let service = ["checkout", "payments", "search"][random.below(3)];
             let failing = service == "payments" && (from..to).contains(&at);
             let status = if failing && !random.once_in(5) { 503 } else { 200 };
-            let time = START + at - random.between(0, 3_000);
+            let late = self.lateness_ms > 0 && at > 20_000 && random.once_in(8);
+            let time = START + at - if late { random.between(3_000, 15_000) } else { random.between(0, 3_000) };
             let (ms, fraction) = (random.below(90) + if failing { 30 } else { 0 }, random.below(1000));
             let route = ["/", "/cart"][random.below(2)];
             let garbage = random.once_in(40);
-            let payload = if garbage {
-                format!(r#"{{"event_time":{time},"service":"#)
-            } else {
+            let event = |time: Option<i64>| {
+                let time = time.map(|time| format!(r#""event_time":{time},"#)).unwrap_or_default();
                 format!(
-                    r#"{{"event_time":{time},"service":"{service}","route":"{route}","method":"GET","status_code":{status},"duration_ms":{ms}.{fraction:03}}}"#
+                    r#"{{{time}"service":"{service}","route":"{route}","method":"GET","status_code":{status},"duration_ms":{ms}.{fraction:03}}}"#
                 )
+            };
+            let payload = match (garbage, random.below(4)) {
+                (false, _) => event(Some(time)),
+                (true, 0) => event(None),
+                (true, 1) => event(Some(time + AHEAD_MS + 60_000)),
+                (true, 2) => event(Some(time - AGE_MS - 60_000)),
+                (true, _) => event(Some(time)).split_off(9),
             };
             let partition = i32::try_from(random.below(usize::try_from(SOURCE_PARTITIONS).unwrap())).unwrap();
             sent.push(Sent { due_ms: START + at, place: (TOPIC.to_owned(), partition), payload, garbage });
@@ -262,7 +293,7 @@ impl Case {
         let inputs = (0..SOURCE_PARTITIONS).map(|partition| {
             let lines: Vec<std::io::Result<Vec<u8>>> = events
                 .iter()
-                .filter(|event| event.place.1 == partition)
+                .filter(|event| event.place.1 == partition && !event.garbage)
                 .map(|event| Ok(event.payload.clone().into_bytes()))
                 .collect();
             Input { table: TOPIC.to_owned(), name: format!("{TOPIC}-{partition}"), lines: Box::new(lines.into_iter()) }
@@ -297,11 +328,11 @@ impl Case {
     }
 
     /// What it must come to.
-    pub(crate) fn expect(&self, events: &[Sent]) -> Expected {
+    pub(crate) fn expect(&self, events: &[Sent], faults: Faults) -> Expected {
         let (breaches, replayed) = self.replay(events);
         let mut readings = self.batch(&self.set, events);
         readings.extend(replayed);
-        let otherwise = self.batch(&self.set_otherwise, events);
+        let otherwise = if faults.mixed { self.batch(&self.set_otherwise, events) } else { BTreeSet::new() };
         Expected { readings, otherwise, breaches }
     }
 
@@ -381,7 +412,9 @@ impl Case {
             return Err(format!("{DISPUTED} was not fenced off"));
         }
         let found = told_once.values().filter(|(rule, _)| !disputed(rule)).map(|(_, what)| what.clone()).collect();
-        let wanted = breaches_of(&expected.breaches, &disputed);
+        // Levels go by what was said first, and what was late then depends on who was how far.
+        let told = || told_once.iter().map(|(id, (_, what))| (id.clone(), what.clone())).collect();
+        let wanted = if self.lateness_ms > 0 { told() } else { breaches_of(&expected.breaches, &disputed) };
         same("breach events", &wanted.values().cloned().collect(), &found)?;
         let stored: BTreeSet<String> = world.store.breaches().filter(|id| wanted.contains_key(*id)).cloned().collect();
         same("stored breach events", &wanted.keys().cloned().collect(), &stored)?;
