@@ -47,7 +47,7 @@ pub fn read(rules: &[PathBuf], tables: &Path, references: &Path) -> Result<Files
     Ok(files)
 }
 
-const NAME_RULES: &str = "name a rule file or a folder of them, or set rules.path";
+const NAME_RULES: &str = "name a rule below rules.path, a rule file or a folder of them";
 
 /// Adds the rules whose readings are read but that are missing, where `pack` has them.
 pub fn complete(files: &mut Files, pack: &Files) {

@@ -85,6 +85,20 @@ fn a_wrong_expectation_fails_and_says_how() {
     }
 }
 
+/// Rules of the configuration go by their names, too.
+#[test]
+fn a_rule_is_found_by_its_name() {
+    let name = "technical_failure_ratio";
+    let Answer { code, stdout, stderr } = tierwatch(["check", name]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    let Answer { code, stderr, .. } = tierwatch(["test", name]);
+    assert!(code == Some(0) && stderr.contains("in 1 file"), "{stderr}");
+    let Answer { code, stderr, .. } = tierwatch(["check", "technical_failure"]);
+    assert!(code == Some(1) && stderr.contains("cannot read technical_failure"), "{stderr}");
+    let Answer { code, stderr, .. } = tierwatch(["test", "sql/rules/nowhere.sql"]);
+    assert!(code == Some(2) && stderr.contains("there is no test sql/rules/nowhere.test.yaml"), "{stderr}");
+}
+
 /// A slip of a unit does not take hours.
 #[test]
 fn events_that_span_too_many_windows_are_refused() {
@@ -92,8 +106,11 @@ fn events_that_span_too_many_windows_are_refused() {
     let rule = fs::read_to_string("sql/rules/business/business_success_ratio.sql").unwrap();
     fs::write(folder.path().join("business_success_ratio.sql"), rule).unwrap();
     let path = folder.path().join("business_success_ratio.test.yaml");
-    for (event, said) in [("at: 95050h", "windows of `business_success_ratio`"), ("at: 1m, late: 95050h", "windows of")] {
-        let test = format!("tests:\n  - name: far\n    events:\n      business_operations:\n        - {{{event}, service: a, operation: o, outcome: succeeded, duration_ms: 1}}\n        - {{at: 0s, service: a, operation: o, outcome: succeeded, duration_ms: 1}}\n    end: 2m\n");
+    for (event, said) in [("at: 95050h", "windows of `business_success_ratio`"), ("at: 1m, late: 95050h", "windows of")]
+    {
+        let test = format!(
+            "tests:\n  - name: far\n    events:\n      business_operations:\n        - {{{event}, service: a, operation: o, outcome: succeeded, duration_ms: 1}}\n        - {{at: 0s, service: a, operation: o, outcome: succeeded, duration_ms: 1}}\n    end: 2m\n    readings: []\n    breaches: []\n"
+        );
         fs::write(&path, test).unwrap();
         let Answer { code, stdout, .. } = tierwatch(["test".as_ref(), path.as_os_str()]);
         assert_eq!(code, Some(1), "{stdout}");

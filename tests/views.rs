@@ -28,7 +28,8 @@ fn a_window_is_shown_once_every_partition_has_come_past_it() {
         ));
     };
     let shown = || {
-        let query = "SELECT toSecond(window_end), value FROM tierwatch.readings_latest WHERE rule = 'r' ORDER BY window_end";
+        let query =
+            "SELECT toSecond(window_end), value FROM tierwatch.readings_latest WHERE rule = 'r' ORDER BY window_end";
         clickhouse.rows(&format!("{query} FORMAT TabSeparatedRaw")).join(" ").replace('\t', ":")
     };
     for second in [10, 20, 30] {

@@ -13,7 +13,7 @@ use crate::{
 /// What `check` was asked for.
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// Rule files, or folders of them [default: rules.path of the configuration]
+    /// Rules by name or file, or folders of them [default: rules.path of the configuration]
     rules: Vec<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,

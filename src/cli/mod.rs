@@ -18,8 +18,9 @@ mod upgrade;
 
 use std::{
     io::{IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -28,7 +29,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::{
     config::{Config, Sources, load},
     files,
-    rules::{Files, RuleSet, Settings, diagnostics::Diagnostic},
+    rules::{
+        Files, RuleSet, Settings,
+        diagnostics::{Diagnostic, Source},
+    },
 };
 
 /// Watches business and technical telemetry on Kafka with SQL rules, exactly once.
@@ -172,9 +176,20 @@ fn print(line: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The file of a rule of the configuration's that is called by its name; anything else as it is.
+fn by_name(config: &Config, rule: &Path) -> PathBuf {
+    let is_name = rule.extension().is_none() && rule.components().count() == 1 && !rule.exists();
+    let found = if is_name { files::with_ending(&config.rules.path, ".sql").unwrap_or_default() } else { Vec::new() };
+    let own = |source: &&Arc<Source>| Path::new(&source.path).file_stem() == Some(rule.as_os_str());
+    found.iter().find(own).map_or_else(|| rule.to_owned(), |source| PathBuf::from(&source.path))
+}
+
 /// Reads the rule files that were named, or all of the configuration's.
 fn read_files(config: &Config, rules: &[PathBuf]) -> anyhow::Result<Files> {
-    let named = if rules.is_empty() { vec![config.rules.path.clone()] } else { rules.to_vec() };
+    let mut named: Vec<PathBuf> = rules.iter().map(|rule| by_name(config, rule)).collect();
+    if named.is_empty() {
+        named.push(config.rules.path.clone());
+    }
     let mut found = files::read(&named, &config.tables.path, &config.rules.reference)?;
     // Rules that are read but were not named come from the pack.
     if !rules.is_empty() && config.rules.path.exists() {

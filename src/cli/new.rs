@@ -18,7 +18,7 @@ use crate::{
     files,
     rule_test::{self, ENDING},
     rules::{Files, RuleSet, diagnostics::Source},
-    scaffold::{Draft, Flag, Known, rule_text, test_text},
+    scaffold::{Answers, Draft, Flag, Known, rule_text, test_text},
 };
 
 /// What `new` was asked for.
@@ -136,7 +136,7 @@ impl New {
         }
         write(&rule)?;
         write(&test)?;
-        report(&rule.path, &test.path, answers.table_name())?;
+        report(&rule.path, &test.path, &answers)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -260,9 +260,11 @@ fn write(file: &Source) -> anyhow::Result<()> {
     out.write_all(file.text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn report(rule: &str, test: &str, table: &str) -> anyhow::Result<()> {
+fn report(rule: &str, test: &str, answers: &Answers) -> anyhow::Result<()> {
+    let (table, worst) = (answers.table_name(), answers.worst());
     print(&format!(
         "{rule}\n{test}\n\n\
+         The direction comes from the limits: {worst}.\n\
          Both pass as they are. What next?\n  \
          look at title, limits, owner, description and runbook_url, then\n  \
          tierwatch check {rule}\n  \

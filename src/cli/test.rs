@@ -11,7 +11,7 @@ use std::{
 
 use clap::Args;
 
-use super::{FOUND, Format, MISUSED, Outcome, count, print, say};
+use super::{FOUND, Format, MISUSED, Outcome, by_name, count, print, say};
 use crate::{
     config::Config,
     files,
@@ -22,7 +22,7 @@ use crate::{
 /// What `test` was asked for.
 #[derive(Debug, Args)]
 pub(super) struct Test {
-    /// Test files (`*.test.yaml`), or folders of rules and their tests [default: rules.path of the configuration]
+    /// Test files (`*.test.yaml`), rules by name or file, or folders of them [default: rules.path of the configuration]
     paths: Vec<PathBuf>,
     /// Runs only cases whose name, or whose rule's, contains this
     #[arg(long, value_name = "TEXT")]
@@ -36,12 +36,16 @@ impl Test {
         let paths = if self.paths.is_empty() { vec![config.rules.path.clone()] } else { self.paths.clone() };
         let mut tests: Vec<Arc<Source>> = Vec::new();
         let mut rules = vec![config.rules.path.clone()];
-        for path in &paths {
+        for path in paths.iter().map(|path| by_name(config, path)) {
             // A rule file stands for the tests beside it.
             let path = match path.extension() {
                 Some(kind) if kind == "sql" => path.with_extension("test.yaml"),
                 _ => path.clone(),
             };
+            if !path.exists() && path.to_string_lossy().ends_with(ENDING) {
+                say(&format!("error: there is no test {}; `tierwatch new` writes one with each rule", path.display()));
+                return Ok(ExitCode::from(MISUSED));
+            }
             tests.extend(files::with_ending(&path, ENDING)?);
             let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")).to_owned() };
             rules.insert(0, folder);

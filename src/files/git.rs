@@ -50,7 +50,10 @@ pub(super) fn checkout(files: &Files, below: &[&Path]) -> Option<Checkout> {
         let own = if folder.as_os_str().is_empty() {
             Some(tree.clone())
         } else {
-            tree.lookup_entry_by_path(&folder).ok().flatten().and_then(|entry| entry.object().ok()?.try_into_tree().ok())
+            tree.lookup_entry_by_path(&folder)
+                .ok()
+                .flatten()
+                .and_then(|entry| entry.object().ok()?.try_into_tree().ok())
         };
         missing |= own.is_some_and(|own| lacks(&own, &folder, &known));
     }
@@ -67,7 +70,11 @@ fn lacks(tree: &gix::Tree<'_>, folder: &Path, known: &BTreeSet<PathBuf>) -> bool
         if name.starts_with('.') {
             false
         } else if mode.is_tree() {
-            entry.object().ok().and_then(|object| object.try_into_tree().ok()).is_some_and(|own| lacks(&own, &path, known))
+            entry
+                .object()
+                .ok()
+                .and_then(|object| object.try_into_tree().ok())
+                .is_some_and(|own| lacks(&own, &path, known))
         } else {
             is_of_rules(&name) && !known.contains(&path)
         }

@@ -306,7 +306,12 @@ impl Judge {
                 continue;
             };
             let end = self.states.get(&rule.header.name).and_then(|state| state.next_end).unwrap_or(now);
-            self.fence(rule, end, Fenced::Everywhere { everywhere: failure.reason.trim_start_matches("Execution error: ").to_owned() }, out);
+            self.fence(
+                rule,
+                end,
+                Fenced::Everywhere { everywhere: failure.reason.trim_start_matches("Execution error: ").to_owned() },
+                out,
+            );
         }
         Ok(())
     }

@@ -140,7 +140,14 @@ impl GroupConsumer {
         let probe =
             |isolation: &str| Probe::new(client.clone().set("group.id", group).set("isolation.level", isolation));
         let (ends, positions) = (probe("read_uncommitted"), probe("read_committed"));
-        Ok(Self { consumer: Arc::new(consumer), ends, positions, untold: Some(0), queues: BTreeMap::new(), held: BTreeSet::new() })
+        Ok(Self {
+            consumer: Arc::new(consumer),
+            ends,
+            positions,
+            untold: Some(0),
+            queues: BTreeMap::new(),
+            held: BTreeSet::new(),
+        })
     }
 
     /// Says which topics are read; partitions come with rebalances.

@@ -208,7 +208,12 @@ async fn tell_held(
     (topic, partition): &TopicPartition,
     reason: &str,
 ) -> Result<(), Error> {
-    tracing::error!(topic, partition, reason, "this partition is not folded, and windows over it wait; all others go on");
+    tracing::error!(
+        topic,
+        partition,
+        reason,
+        "this partition is not folded, and windows over it wait; all others go on"
+    );
     let said = serde_json::json!({
         "what": "source_held", "topic": topic, "partition": partition, "reason": reason, "instance": job.instance,
     });

@@ -214,7 +214,9 @@ pub enum Error {
         reason: String,
     },
     /// The rule files have errors, and there are no rules before them.
-    #[error("the rule files have errors, and no rule set is in force to go on with: mend them, `tierwatch check` shows each")]
+    #[error(
+        "the rule files have errors, and no rule set is in force to go on with: mend them, `tierwatch check` shows each"
+    )]
     NoRules,
     /// A position is gone.
     #[error(

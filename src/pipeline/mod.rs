@@ -332,7 +332,9 @@ fn at_rules<T>(
         match loops::run(work(&mut edge)) {
             Ok(done) => return Ok(done),
             Err(error)
-                if tries < ANNOUNCE_TRIES && !context.shutdown.asked() && !matches!(error, loops::Error::Format(_) | loops::Error::NoRules) =>
+                if tries < ANNOUNCE_TRIES
+                    && !context.shutdown.asked()
+                    && !matches!(error, loops::Error::Format(_) | loops::Error::NoRules) =>
             {
                 tries += 1;
                 tracing::warn!(%error, "the rule set could not be written; trying again");

@@ -38,6 +38,12 @@ impl Answers {
         levels
     }
 
+    /// The worst level and its predicate, for people.
+    pub fn worst(&self) -> String {
+        let worst = self.levels().into_iter().next_back();
+        worst.map(|(level, predicate)| format!("{} where {predicate}", level.name())).unwrap_or_default()
+    }
+
     /// True where any event at all is bad: then it must not be waited for.
     pub(super) fn at_once(&self) -> bool {
         let mildest = self.limits.values().next().is_some_and(|limit| limit.number == 0.0);

@@ -199,12 +199,10 @@ pub(crate) fn compare(rules: &Files, set: &RuleSet, written: &AllWritten, bed: &
             folded.iter().filter(|(at, range)| *at == place && (range.start..range.end).contains(&offset)).count()
         };
         let unexplained: Vec<_> = again.iter().filter(|id| times(id) < 2).take(5).collect();
-        assert!(unexplained.is_empty(), "dead letters that are there again, of events that were folded once: {unexplained:?}");
+        assert!(
+            unexplained.is_empty(),
+            "dead letters that are there again, of events that were folded once: {unexplained:?}"
+        );
     }
-    Judged {
-        readings: expected.len(),
-        breaches: said.len(),
-        dead_letters: garbage.len(),
-        letters_again: again.len(),
-    }
+    Judged { readings: expected.len(), breaches: said.len(), dead_letters: garbage.len(), letters_again: again.len() }
 }

@@ -33,7 +33,7 @@ use crate::{
 /// What `backtest` was asked for.
 #[derive(Debug, Args)]
 pub(super) struct Backtest {
-    /// Rule files, or folders of them
+    /// Rules by name or file, or folders of them
     #[arg(required = true)]
     rules: Vec<PathBuf>,
     /// Another version of these rules, the one before: what it would have said is set side by side
