@@ -88,13 +88,13 @@ fn a_wrong_expectation_fails_and_says_how() {
 /// Rules of the configuration go by their names, too.
 #[test]
 fn a_rule_is_found_by_its_name() {
-    let name = "technical_failure_ratio";
+    let name = "business_success_ratio";
     let Answer { code, stdout, stderr } = tierwatch(["check", name]);
     assert_eq!(code, Some(0), "{stdout}{stderr}");
     let Answer { code, stderr, .. } = tierwatch(["test", name]);
     assert!(code == Some(0) && stderr.contains("in 1 file"), "{stderr}");
-    let Answer { code, stderr, .. } = tierwatch(["check", "technical_failure"]);
-    assert!(code == Some(1) && stderr.contains("cannot read technical_failure"), "{stderr}");
+    let Answer { code, stderr, .. } = tierwatch(["check", "business_success"]);
+    assert!(code == Some(1) && stderr.contains("cannot read business_success"), "{stderr}");
     let Answer { code, stderr, .. } = tierwatch(["test", "sql/rules/nowhere.sql"]);
     assert!(code == Some(2) && stderr.contains("there is no test sql/rules/nowhere.test.yaml"), "{stderr}");
 }
