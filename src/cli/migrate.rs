@@ -35,8 +35,10 @@ impl Migrate {
             } else {
                 format!("topics made: {}", made.join(", "))
             })?;
-            for advice in kafka::topics::advise(&client, &config.topics, &[])? {
-                print(&format!("warning: {advice}"))?;
+            match kafka::topics::advise(&client, &config.topics, &[]) {
+                Ok(advice) => advice.iter().try_for_each(|advice| print(&format!("warning: {advice}")))?,
+                // Who may make topics may not always read their settings.
+                Err(error) => print(&format!("warning: the settings of topics cannot be looked at: {error}"))?,
             }
         }
         if !self.no_tables && config.store.kind == StoreKind::Clickhouse {

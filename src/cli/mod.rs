@@ -31,7 +31,7 @@ use crate::{
     files,
     rules::{
         Files, RuleSet, Settings,
-        diagnostics::{Diagnostic, Source},
+        diagnostics::{Diagnostic, Severity, Source},
     },
 };
 
@@ -209,15 +209,16 @@ fn settings(config: &Config) -> Settings {
 fn compile(files: Files, settings: Settings) -> Option<RuleSet> {
     let (set, problems) = RuleSet::compile(files, settings);
     if RuleSet::broken(&problems) {
-        show(
-            &problems
-                .into_iter()
-                .filter(|problem| problem.severity == crate::rules::diagnostics::Severity::Error)
-                .collect::<Vec<_>>(),
-        );
+        show_errors(&problems);
         return None;
     }
     Some(set)
+}
+
+/// Shows those findings that are errors.
+fn show_errors(problems: &[Diagnostic]) {
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    show(&errors.cloned().collect::<Vec<_>>());
 }
 
 /// Shows findings on stderr as rustc does.

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Outcome, read_files, settings, show};
+use super::{Outcome, read_files, settings, show_errors};
 use crate::{
     config::{Config, Stage},
     files,
     pipeline::{self, Shutdown},
-    rules::{RuleSet, diagnostics::Severity},
+    rules::RuleSet,
     telemetry,
 };
 
@@ -39,7 +39,7 @@ impl Run {
         let files = read_files(&config, &[])?;
         let provenance = files::watch::provenance(&config, &files);
         let (set, problems) = RuleSet::compile(files, settings(&config));
-        show(&problems.iter().filter(|problem| problem.severity == Severity::Error).cloned().collect::<Vec<_>>());
+        show_errors(&problems);
         let shutdown = Shutdown::default();
         pipeline::shutdown_on_signal(&shutdown)?;
         let stages = if self.stages.is_empty() { config.run.stages.clone() } else { self.stages.into_iter().collect() };

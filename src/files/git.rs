@@ -33,19 +33,17 @@ pub(super) fn checkout(files: &Files, below: &[&Path]) -> Option<Checkout> {
     let blob = |path: &Path| Some(tree.lookup_entry_by_path(path).ok()??.object().ok()?.detach().data);
 
     let all = files.rules.iter().chain(&files.beside).chain(&files.tables).chain(&files.references);
-    let (mut known, mut same, mut changed) = (BTreeSet::new(), 0, 0);
+    let (mut known, mut tracked, mut clean) = (BTreeSet::new(), false, true);
     for source in all {
         let Some(path) = inside(Path::new(&source.path)) else { continue };
-        match blob(&path) {
-            Some(data) if data == source.text.as_bytes() => same += 1,
-            _ => changed += 1,
-        }
+        let committed = blob(&path);
+        tracked |= committed.is_some();
+        clean &= committed.is_some_and(|data| data == source.text.as_bytes());
         known.insert(path);
     }
-    if same + changed == 0 || (same == 0 && known.iter().all(|path| blob(path).is_none())) {
+    if !tracked {
         return None;
     }
-    let mut missing = false;
     for folder in below.iter().filter_map(|path| inside(path)) {
         let own = if folder.as_os_str().is_empty() {
             Some(tree.clone())
@@ -55,10 +53,10 @@ pub(super) fn checkout(files: &Files, below: &[&Path]) -> Option<Checkout> {
                 .flatten()
                 .and_then(|entry| entry.object().ok()?.try_into_tree().ok())
         };
-        missing |= own.is_some_and(|own| lacks(&own, &folder, &known));
+        clean &= !own.is_some_and(|own| lacks(&own, &folder, &known));
     }
     let time_ms = commit.time().ok()?.seconds.saturating_mul(1_000);
-    Some(Checkout { commit: commit.id.to_string(), time_ms, clean: changed == 0 && !missing })
+    Some(Checkout { commit: commit.id.to_string(), time_ms, clean })
 }
 
 /// Whether a tree has a file of a rule set that is not known.
