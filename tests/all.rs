@@ -31,5 +31,6 @@ mod recovery;
 mod restore;
 mod rule_tests;
 mod simulator;
+mod sources;
 mod tidy;
 mod views;

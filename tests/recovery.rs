@@ -233,7 +233,12 @@ fn play_by(log: &[Vec<u8>], snapshot_ms: i64, crash: Crash, step: i64) -> Writte
     while at < log.len() {
         now += step;
         judge.record(0, i64::try_from(at).unwrap(), i64::MAX / 2, &log[at]).expect("judged");
-        let due = judge.due(now).expect("due");
+        let mut due = judge.due(now).expect("due");
+        while judge.is_unfinished() {
+            due.into_iter().for_each(|transaction| written.write(transaction));
+            judge.go_on().expect("closed");
+            due = judge.due(now).expect("due");
+        }
         if crash == Crash::Before(at) {
             crash = Crash::Never;
             (judge, at) = written.begin(snapshot_ms, now);

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Outcome, read_files, settings, show_errors};
 use crate::{
     config::{Config, Stage},
-    files,
+    files::{self, watch::Watched},
     pipeline::{self, Shutdown},
     rules::RuleSet,
     telemetry,
@@ -36,6 +36,8 @@ fn stage(name: &str) -> Result<Stage, String> {
 impl Run {
     pub(super) fn run(self, config: Config) -> Outcome {
         telemetry::init(&config.log);
+        // Looked at before they are read, so that what changes meanwhile is noticed.
+        let watched = Watched::in_use(&config);
         let files = read_files(&config, &[])?;
         let provenance = files::watch::provenance(&config, &files);
         let (set, problems) = RuleSet::compile(files, settings(&config));
@@ -45,6 +47,7 @@ impl Run {
         let stages = if self.stages.is_empty() { config.run.stages.clone() } else { self.stages.into_iter().collect() };
         let mut context = pipeline::context(config, (set, &problems), provenance, shutdown);
         context.job.accept_lost = self.accept_lost;
+        context.watched = watched;
         tracing::info!(
             instance = context.job.instance,
             rules = context.set.rules.len(),

@@ -14,7 +14,7 @@ type Seen = Vec<(PathBuf, u64, Option<SystemTime>)>;
 
 /// Watches the files of rules, reference data and tables: a Git checkout behind a symbolic link that is set anew, a mounted
 /// ConfigMap, a plain folder that somebody edits.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Watched {
     /// As they were when they were handed on.
     known: Option<Seen>,

@@ -1,7 +1,10 @@
 //! FOLD's loop as a state machine: what the source says goes in, transactions come out. It reads no clock and
 //! sends nothing; the edge carries.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use datafusion::common::Result;
 
@@ -17,8 +20,10 @@ use crate::{
 const SECTIONS_MAX: usize = 100;
 /// How often a partition that is at its end says so, in milliseconds.
 const TICK_MS: i64 = 1_000;
-/// What of an event's bytes goes into its dead letter.
+/// What of an event's bytes goes into its dead letter, of its key, and of all its headers: together less than any topic takes.
 const DEAD_LETTER_BYTES_MAX: usize = 512 * 1024;
+const DEAD_LETTER_KEY_MAX: usize = 64 * 1024;
+const DEAD_LETTER_HEADERS_MAX: usize = 128 * 1024;
 
 /// An event as it came from the source.
 #[derive(Debug, Clone)]
@@ -32,7 +37,7 @@ pub struct Message<'a> {
     /// Its bytes.
     pub payload: Option<&'a [u8]>,
     /// Its headers.
-    pub headers: Vec<(&'a str, Option<&'a [u8]>)>,
+    pub headers: Vec<(Cow<'a, str>, Option<&'a [u8]>)>,
 }
 
 /// An event that does not count, as it goes to the dead letters.
@@ -50,7 +55,7 @@ pub struct DeadLetter {
     pub reason: &'static str,
     /// What is wrong, for people.
     pub detail: String,
-    /// Its key.
+    /// Its key, cut where it is too long.
     pub key: Option<Vec<u8>>,
     /// Its bytes, cut where they are too many.
     pub payload: Option<Vec<u8>>,
@@ -58,8 +63,10 @@ pub struct DeadLetter {
     pub bytes: usize,
     /// The hash of all its bytes, where they were cut.
     pub sha256: Option<String>,
-    /// Its headers.
+    /// Its headers, the first of them where they are too many bytes.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// What was cut: `key`, `headers`, `payload`.
+    pub cut: Vec<&'static str>,
 }
 
 /// What is to be written together: all of it or nothing.
@@ -305,7 +312,29 @@ impl Stage {
 
 fn dead_letter(topic: &str, partition: i32, message: &Message<'_>, reason: &'static str, detail: String) -> DeadLetter {
     let bytes = message.payload.map_or(0, <[u8]>::len);
-    let cut = bytes > DEAD_LETTER_BYTES_MAX;
+    let mut cut = Vec::new();
+    let mut first = |what, bytes: Option<&[u8]>, most: usize| {
+        if bytes.is_some_and(|bytes| bytes.len() > most) {
+            cut.push(what);
+        }
+        bytes.map(|bytes| bytes[..bytes.len().min(most)].to_vec())
+    };
+    let key = first("key", message.key, DEAD_LETTER_KEY_MAX);
+    let payload = first("payload", message.payload, DEAD_LETTER_BYTES_MAX);
+    let sha256 = message.payload.filter(|_| cut.contains(&"payload")).map(crate::rules::hash_bytes);
+    let mut left = DEAD_LETTER_HEADERS_MAX;
+    let fits = message.headers.iter().take_while(|(name, value)| {
+        let needed = name.len() + value.map_or(0, <[u8]>::len);
+        left.checked_sub(needed).is_some_and(|rest| {
+            left = rest;
+            true
+        })
+    });
+    let headers: Vec<_> = fits.map(|(name, value)| (name.clone().into_owned(), value.map(<[u8]>::to_vec))).collect();
+    if headers.len() < message.headers.len() {
+        cut.push("headers");
+    }
+    cut.sort_by_key(|what| ["key", "headers", "payload"].iter().position(|known| known == what));
     DeadLetter {
         topic: topic.to_owned(),
         partition,
@@ -313,10 +342,11 @@ fn dead_letter(topic: &str, partition: i32, message: &Message<'_>, reason: &'sta
         timestamp: message.timestamp,
         reason,
         detail,
-        key: message.key.map(<[u8]>::to_vec),
-        payload: message.payload.map(|payload| payload[..bytes.min(DEAD_LETTER_BYTES_MAX)].to_vec()),
+        key,
+        payload,
         bytes,
-        sha256: message.payload.filter(|_| cut).map(crate::rules::hash_bytes),
-        headers: message.headers.iter().map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec))).collect(),
+        sha256,
+        headers,
+        cut,
     }
 }

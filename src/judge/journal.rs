@@ -97,6 +97,9 @@ pub struct EntryHeader {
     /// Since when folds over readings were given them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fed_from: BTreeMap<String, Millis>,
+    /// Whether time has passed windows that were not closed yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
     /// The series that changed: rule, series, and what is known of it now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub series: Vec<(String, String, Option<SeriesState>)>,

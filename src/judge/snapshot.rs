@@ -71,6 +71,14 @@ pub enum SnapshotError {
     /// Its states.
     #[error("its states cannot be merged: {0}")]
     States(#[from] datafusion::common::DataFusionError),
+    /// The states of one fold.
+    #[error("the states of fold {fold} cannot be merged: {error}")]
+    Fold {
+        /// Its fingerprint.
+        fold: String,
+        /// Why not.
+        error: datafusion::common::DataFusionError,
+    },
     /// Its rules.
     #[error("its rules cannot be run: {0}")]
     Rules(String),
@@ -82,7 +90,8 @@ impl Judge {
         let mut panes = Vec::new();
         let mut blobs = Vec::new();
         for (fold, store) in &self.panes {
-            for batch in store.snapshot()? {
+            let batches = store.snapshot().map_err(|error| SnapshotError::Fold { fold: fold.clone(), error })?;
+            for batch in batches {
                 let blob = ipc(&batch)?;
                 panes.push(PaneHeader { fold: fold.clone(), bytes: blob.len() });
                 blobs.push(blob);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Compiled, Judge, Mode,
+    AtOnce, Compiled, Judge, Mode,
     breadcrumb::{Breadcrumb, LastWords},
     chain::Need,
     journal::{Entry, EntryHeader, Journal, JournalError, Recorded},
@@ -25,6 +25,10 @@ use crate::{
 const READINGS_MAX: usize = 5_000;
 /// How many outputs may wait to be written.
 const OUTPUTS_MAX: usize = 20_000;
+/// How many windows are closed before others are heard.
+const WINDOWS_AT_ONCE: usize = 256;
+/// About how many bytes a reading is.
+const READING_BYTES: usize = 512;
 /// How long processed records may go without their positions being committed where nothing was published.
 const COMMIT_MS: i64 = 1_000;
 /// How long something must be missing before it is folded again: what was cut off by a takeover may be on its way.
@@ -142,6 +146,8 @@ struct Assigned {
     missing: Vec<(Need, Millis)>,
     told: BTreeMap<String, (Millis, i32)>,
     pending: Vec<Output>,
+    /// When the record that was taken last was appended.
+    append_ms: Millis,
     snapshot_ms: Millis,
     checked_ms: Millis,
     /// Where the snapshot that is written next begins in the state topic, or before.
@@ -155,6 +161,13 @@ pub struct StateOptions {
     pub snapshot_interval_ms: i64,
     /// How large a record is made at most, in bytes: what is larger is cut.
     pub part_bytes_max: usize,
+}
+
+impl StateOptions {
+    /// How much is closed before others are heard: about a record full.
+    fn at_once(&self) -> AtOnce {
+        AtOnce { windows: WINDOWS_AT_ONCE, outputs: (self.part_bytes_max / READING_BYTES).max(1) }
+    }
 }
 
 /// The loop's state.
@@ -231,12 +244,17 @@ impl Stage {
             missing: Vec::new(),
             told: BTreeMap::new(),
             pending: Vec::new(),
+            append_ms: 0,
             snapshot_ms: now,
             checked_ms: now,
             state_from: 0,
         };
         if restored.left_out > 0 {
             assigned.pending.push(Output::Notice(Notice::SentAgain { outputs: restored.left_out }));
+        }
+        assigned.judge.close_at_once(self.options.at_once());
+        if assigned.last.unfinished {
+            assigned.judge.resume();
         }
         assigned.pass_entries()?;
         self.partitions.insert(partition, assigned);
@@ -366,6 +384,11 @@ impl Stage {
         if offset < assigned.position {
             return Ok(());
         }
+        while assigned.is_unfinished() {
+            let mut out = Vec::new();
+            assigned.judge.go_on(&mut out)?;
+            assigned.say(out);
+        }
         let replayed = offset < assigned.replay_until;
         let mode = if replayed && !planted::is(Bug::JudgeAnew) { Mode::Replay } else { Mode::Live };
         let mut out = Vec::new();
@@ -376,16 +399,9 @@ impl Stage {
             // What it held is missed, and folded again.
             Err(error) => out.push(Output::Notice(Notice::Garbled { offset, error: error.to_string() })),
         }
+        assigned.append_ms = append_ms;
         if mode == Mode::Live {
-            for output in &mut out {
-                if let Output::Breach(event) = output
-                    && is_time(append_ms)
-                {
-                    let end = time::parse_rfc3339(&event.window_end);
-                    event.delay_ms = end.map(|end| append_ms - end);
-                }
-            }
-            assigned.pending.append(&mut out);
+            assigned.say(out);
         }
         assigned.position = offset + 1;
         if replayed {
@@ -394,11 +410,27 @@ impl Stage {
         Ok(())
     }
 
-    /// True where so much waits to be written that nothing more should be taken before, or where a rule was fenced off of
-    /// which this process might yet die in another partition.
+    /// True where windows that are due are not closed yet.
+    pub fn is_unfinished(&self) -> bool {
+        self.partitions.values().any(Assigned::is_unfinished)
+    }
+
+    /// Closes more of the windows that time has passed, where that was too much at once.
+    pub fn go_on(&mut self) -> Result<(), StageError> {
+        for assigned in self.partitions.values_mut().filter(|assigned| assigned.is_unfinished()) {
+            let mut out = Vec::new();
+            assigned.judge.go_on(&mut out)?;
+            assigned.say(out);
+        }
+        Ok(())
+    }
+
+    /// True where so much waits to be written that nothing more should be taken before, where windows that are due are not
+    /// closed yet, or where a rule was fenced off of which this process might yet die in another partition.
     pub fn full(&self) -> bool {
         let waiting = self.partitions.values().map(|assigned| assigned.pending.len()).sum::<usize>();
-        waiting > OUTPUTS_MAX || self.partitions.values().any(|assigned| assigned.judge.has_refused())
+        let holds = |assigned: &Assigned| assigned.judge.has_refused() || assigned.is_unfinished();
+        waiting > OUTPUTS_MAX || self.partitions.values().any(holds)
     }
 
     /// The last transaction before a clean end: with a snapshot of each partition, so that whoever takes over has
@@ -464,6 +496,24 @@ impl Outbox {
 }
 
 impl Assigned {
+    /// True where windows are due that are not closed.
+    fn is_unfinished(&self) -> bool {
+        self.position >= self.replay_until && self.judge.is_unfinished()
+    }
+
+    /// Keeps outputs until they are written. Breach events say how late they are, by the log's time.
+    fn say(&mut self, mut out: Vec<Output>) {
+        for output in &mut out {
+            if let Output::Breach(event) = output
+                && is_time(self.append_ms)
+            {
+                let end = time::parse_rfc3339(&event.window_end);
+                event.delay_ms = end.map(|end| self.append_ms - end);
+            }
+        }
+        self.pending.append(&mut out);
+    }
+
     /// Takes what was recorded of the records up to here, and where replay is over, goes on by itself.
     fn pass_entries(&mut self) -> Result<(), StageError> {
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.header.position <= self.position) {
@@ -491,7 +541,10 @@ impl Assigned {
         let replaying = self.position < self.replay_until;
         let again = !self.again.is_empty();
         let writing = self.journal.is_writing();
-        if replaying || (self.position <= self.last.position && !again && !writing && !last) {
+        let more = again || writing || last || self.pending.iter().any(|output| !matches!(output, Output::Notice(_)));
+        if replaying
+            || (self.position <= self.last.position && !more && self.last.unfinished == self.judge.is_unfinished())
+        {
             return Ok(());
         }
         let format = self.judge.format();
@@ -558,6 +611,7 @@ impl Assigned {
             closed_ends: self.judge.closed_ends(),
             corrected_from: self.judge.corrected_from(),
             fed_from: self.judge.fed_from().clone(),
+            unfinished: self.judge.is_unfinished(),
             ..entry.header
         };
         transaction.readings.extend(entry.blocks.iter().map(|block| (partition, block.clone())));
@@ -576,15 +630,24 @@ impl Assigned {
             && now - self.snapshot_ms >= options.snapshot_interval_ms
         {
             self.snapshot_ms = now;
-            let judge =
-                self.judge.snapshot(self.position).map_err(|error| StageError::Snapshot { partition, error })?;
-            // What is not known to have arrived goes with it, since the entries that hold it will not be kept.
-            let kept = Entry {
-                header: EntryHeader { told: self.outbox.told.values().cloned().collect(), ..self.last.clone() },
-                blocks: self.outbox.blocks.values().cloned().collect(),
-                remembered: Vec::new(),
-            };
-            self.journal.begin_snapshot(format, &kept, &judge, options.part_bytes_max)?;
+            match self.judge.snapshot(self.position) {
+                Ok(judge) => {
+                    // What is not known to have arrived goes with it, since the entries that hold it will not be kept.
+                    let kept = Entry {
+                        header: EntryHeader { told: self.outbox.told.values().cloned().collect(), ..self.last.clone() },
+                        blocks: self.outbox.blocks.values().cloned().collect(),
+                        remembered: Vec::new(),
+                    };
+                    self.journal.begin_snapshot(format, &kept, &judge, options.part_bytes_max)?;
+                }
+                // It is said with what is written next, and the snapshot after that is without this fold.
+                Err(SnapshotError::Fold { fold, error }) => {
+                    let mut out = Vec::new();
+                    self.judge.fence_fold(&fold, self.append_ms, Mode::Live, &error, &mut out)?;
+                    self.say(out);
+                }
+                Err(error) => return Err(StageError::Snapshot { partition, error }),
+            }
         }
         records.extend(self.journal.next(last));
         transaction.state.extend(records.into_iter().map(|(key, value)| (partition, key, value)));

@@ -80,9 +80,16 @@ impl Judge {
             let Some(new) = active.set.rule(name) else {
                 let judging = self.judging(rule);
                 self.older.remove(name);
-                self.remove(&judging, mode, out);
+                self.remove(&judging, "rule_removed", mode, out);
                 continue;
             };
+            if rule.spread && !new.spread && self.partition != 0 {
+                // From here on another partition judges all of its series.
+                let judging = self.judging(rule);
+                self.older.remove(name);
+                self.remove(&judging, "moved", mode, out);
+                continue;
+            }
             // Where neither is judged, none need wait for the other.
             if new.version == rule.version || !(rule.spread || new.spread || self.partition == 0) {
                 continue;
@@ -202,6 +209,21 @@ impl Judge {
         oldest.or(waiting.last().filter(|_| none)).map(|(at, _)| *at)
     }
 
+    /// The newest version that does not read a table for which the one that judges waits, and that has all of its next window:
+    /// a table that stands still, or is not there any more, does not hold up those who have turned away from it.
+    pub(super) fn newer_that_need_not_wait(&self, rule: &Arc<Rule>, active: &Active) -> Option<usize> {
+        let judging = self.judging(rule);
+        let ready = |newer: &Arc<Rule>| {
+            if judging.tables.is_subset(&newer.tables) {
+                return false;
+            }
+            let Some(watermark) = self.watermark(newer, active) else { return false };
+            let next = self.next_end(newer).unwrap_or_else(|| last_end_until(watermark, newer.slide_ms));
+            next <= watermark && self.whole(newer, next) && self.goes_on(newer)
+        };
+        self.waiting(rule).into_iter().rev().find(|(_, newer)| ready(newer)).map(|(at, _)| at)
+    }
+
     /// Every version of every rule that needs panes: those that judge, and those that warm up.
     pub(super) fn versions<'a>(&'a self, active: &'a Active) -> impl Iterator<Item = &'a Arc<Rule>> {
         active.set.rules.iter().chain(self.older.values().flatten().map(|older| &older.rule))
@@ -316,7 +338,8 @@ impl Judge {
         Ok(())
     }
 
-    fn remove(&mut self, rule: &Arc<Rule>, mode: Mode, out: &mut Vec<Output>) {
+    /// Resolves what is open of a rule, and forgets it.
+    fn remove(&mut self, rule: &Arc<Rule>, reason: &'static str, mode: Mode, out: &mut Vec<Output>) {
         let Some(mut state) = self.states.remove(&rule.header.name) else { return };
         let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
         if let (Some(fenced), Mode::Live) = (state.fenced.take(), mode) {
@@ -327,7 +350,7 @@ impl Judge {
         }
         for (name, series) in &mut state.series {
             let who = Identity { rule: &rule.header.name, series: name };
-            if let (Some(change), Mode::Live) = (series.gone(who, &rule.header, end, "rule_removed"), mode) {
+            if let (Some(change), Mode::Live) = (series.gone(who, &rule.header, end, reason), mode) {
                 let nothing = BTreeMap::new();
                 let window = Window { rule, end, whole: false, partition: (self.partition, 1), stores: &nothing };
                 out.extend(Told::new(&window).event(who, None, &change));

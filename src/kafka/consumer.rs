@@ -75,6 +75,8 @@ pub struct GroupConsumer {
     queues: BTreeMap<TopicPartition, Queue>,
     /// Partitions that the group has given and of which nothing is read.
     held: BTreeSet<TopicPartition>,
+    /// Partitions that were held once and not read since: the client keeps them paused, whoever owns them meanwhile.
+    paused: BTreeSet<TopicPartition>,
 }
 
 /// A client that only asks, outside of the group's balance. After an error it is made anew: one that has asked while a broker
@@ -147,6 +149,7 @@ impl GroupConsumer {
             untold: Some(0),
             queues: BTreeMap::new(),
             held: BTreeSet::new(),
+            paused: BTreeSet::new(),
         })
     }
 
@@ -198,7 +201,7 @@ impl GroupConsumer {
         let mut at = TopicPartitionList::new();
         at.add_partition_offset(&partition.0, partition.1, Offset::Offset(position))?;
         self.consumer.incremental_assign(&at)?;
-        if held {
+        if self.paused.remove(partition) {
             self.consumer.resume(&list)?;
         }
         Ok(())
@@ -207,9 +210,14 @@ impl GroupConsumer {
     /// Takes a partition from the group, or keeps it, without reading of it.
     pub fn hold(&mut self, partition: &TopicPartition) -> Result<(), Error> {
         let list = only(partition);
+        self.paused.insert(partition.clone());
         if self.queues.remove(partition).is_none() && !self.held.contains(partition) {
+            // Paused before it is assigned, nothing of it is fetched or asked for: the position is none that counts. Its
+            // queue is asked for because the client knows the partition from then on.
+            drop(self.consumer.split_partition_queue(&partition.0, partition.1));
+            self.consumer.pause(&list)?;
             let mut at = TopicPartitionList::new();
-            at.add_partition_offset(&partition.0, partition.1, Offset::End)?;
+            at.add_partition_offset(&partition.0, partition.1, Offset::Offset(0))?;
             self.consumer.incremental_assign(&at)?;
         }
         self.held.insert(partition.clone());
@@ -365,16 +373,12 @@ pub(super) fn note_error(error: &KafkaError) -> Result<(), Error> {
 
 /// The parts of a message that the core reads.
 pub fn parts<'a>(message: &'a BorrowedMessage<'_>) -> crate::fold::stage::Message<'a> {
-    use rdkafka::message::Headers;
     crate::fold::stage::Message {
         offset: message.offset(),
         timestamp: message.timestamp().to_millis(),
         key: message.key(),
         payload: message.payload(),
-        headers: message
-            .headers()
-            .map(|headers| headers.iter().map(|header| (header.key, header.value)).collect())
-            .unwrap_or_default(),
+        headers: sys::headers(message),
     }
 }
 

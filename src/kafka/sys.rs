@@ -1,6 +1,8 @@
-//! What rdkafka 0.39 does not wrap: the member id of a group's metadata, the cached end of a partition, ids of topics.
+//! What rdkafka 0.39 does not wrap: the member id of a group's metadata, the cached end of a partition, ids of topics, and
+//! headers whose names are not UTF-8.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     ffi::{CStr, CString},
     ptr, slice,
@@ -11,14 +13,15 @@ use rdkafka::{
     Offset,
     client::Client,
     consumer::{Consumer, ConsumerContext},
+    message::BorrowedMessage,
 };
 use rdkafka_sys::{
     rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy,
     rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_name, rd_kafka_TopicDescription_topic_id,
     rd_kafka_Uuid_base64str, rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
     rd_kafka_consumer_group_metadata_member_id, rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy,
-    rd_kafka_event_error, rd_kafka_get_watermark_offsets, rd_kafka_queue_destroy, rd_kafka_queue_new,
-    rd_kafka_queue_poll, rd_kafka_resp_err_t,
+    rd_kafka_event_error, rd_kafka_get_watermark_offsets, rd_kafka_header_get_all, rd_kafka_message_headers,
+    rd_kafka_queue_destroy, rd_kafka_queue_new, rd_kafka_queue_poll, rd_kafka_resp_err_t,
 };
 
 /// The id of no topic, as librdkafka writes it.
@@ -63,6 +66,27 @@ pub(super) fn cached_high_watermark<C: ConsumerContext>(
         && Offset::from_raw(high) != Offset::Invalid
         && high >= 0;
     known.then_some(high)
+}
+
+/// The headers of a message. Kafka takes any bytes for a name; what is not UTF-8 in one is replaced (rdkafka panics there).
+pub(super) fn headers<'a>(message: &'a BorrowedMessage<'_>) -> Vec<(Cow<'a, str>, Option<&'a [u8]>)> {
+    let mut found = Vec::new();
+    // SAFETY: headers, names and values belong to the message, which outlives what is answered. Each pointer is looked at
+    // before it is read, and a value has the length that is told with it.
+    unsafe {
+        let mut headers = ptr::null_mut();
+        let none = rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+        if rd_kafka_message_headers(message.ptr(), &raw mut headers) != none || headers.is_null() {
+            return found;
+        }
+        let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
+        while rd_kafka_header_get_all(headers, found.len(), &raw mut name, &raw mut value, &raw mut length) == none {
+            let bytes = (!value.is_null()).then(|| slice::from_raw_parts(value.cast::<u8>(), length));
+            let name = if name.is_null() { Cow::Borrowed("") } else { CStr::from_ptr(name).to_string_lossy() };
+            found.push((name, bytes));
+        }
+    }
+    found
 }
 
 /// The ids of those of these topics that are there: a topic has another one in each of its lives. `None` where the broker

@@ -26,6 +26,9 @@ use crate::loops::{Outgoing, TopicPartition};
 
 /// How long a producer may take to begin.
 const BEGIN: Duration = Duration::from_secs(30);
+/// A transaction that takes longer was perhaps sent for its end twice, and what is delayed of it must not end the next one:
+/// the producer is made anew.
+const SLOW: Duration = Duration::from_secs(1);
 /// How long a producer that is given up may take to abort what it left open.
 const ABORT: Duration = Duration::from_secs(5);
 
@@ -70,6 +73,7 @@ impl Transactions {
 
     /// Writes all of it or nothing, together with source positions of a group. After an error nobody knows whether
     /// it was written: the caller asks the group for its positions.
+    #[expect(clippy::disallowed_methods, reason = "how long it took decides by which producer the next one is written")]
     pub fn write(
         &mut self,
         records: Vec<Outgoing>,
@@ -79,9 +83,10 @@ impl Transactions {
         let producer = self.ready(group.clone())?;
         let timeout = self.timeout;
         // Three requests, each with this timeout.
+        let began = Instant::now();
         let outcome =
             within(timeout * 3 + ABORT, move || send(&producer, &records, &offsets, group.as_deref(), timeout));
-        if outcome.is_err() {
+        if outcome.is_err() || began.elapsed() > SLOW {
             self.reset();
         }
         outcome

@@ -237,8 +237,8 @@ struct Fold<'a> {
     known: BTreeMap<TopicPartition, Known>,
     /// Partitions read for the first time, to be noted before anything of them is written.
     new: BTreeMap<TopicPartition, Known>,
-    /// Partitions that are not read, and why.
-    held: BTreeMap<TopicPartition, String>,
+    /// Partitions that are not read, and why: what changes of it while somebody writes to the topic does not count.
+    held: BTreeMap<TopicPartition, (&'static str, i64)>,
 }
 
 /// What the state topic notes of a source partition that is being read.
@@ -265,19 +265,33 @@ fn source_key(partition: &TopicPartition) -> String {
 
 /// The source partitions that were ever read.
 async fn known(job: &Job, edge: &mut impl Edge) -> Result<BTreeMap<TopicPartition, Known>, EdgeError> {
-    let mut known = BTreeMap::new();
+    let (mut known, mut unread) = (BTreeMap::new(), None);
     edge.read(&(job.config.topics.state.clone(), 0), super::from(0), &mut |message| {
         let key = message.key.map(String::from_utf8_lossy).unwrap_or_default();
         let place = key.strip_prefix(SOURCE).and_then(|rest| rest.split_once('\u{1f}'));
         if let Some((topic, partition)) = place
             && let Ok(partition) = partition.parse()
         {
-            let note = message.payload.and_then(|note| serde_json::from_slice(note).ok());
-            known.insert((topic.to_owned(), partition), note.unwrap_or(Known { id: String::new(), from: 0, life: 0 }));
+            let place = (topic.to_owned(), partition);
+            match message.payload.map(serde_json::from_slice::<Known>) {
+                Some(Ok(note)) => _ = known.insert(place, note),
+                Some(Err(error)) => unread = Some((key.clone().into_owned(), error)),
+                None => _ = known.remove(&place),
+            }
         }
     })
     .await?;
-    Ok(known)
+    match unread {
+        // Where reading began is not guessed.
+        Some((key, error)) => Err(EdgeError::Other(
+            format!(
+                "the note {key:?} in {}[0] cannot be read ({error}): a later binary wrote it, upgrade this instance",
+                job.config.topics.state
+            )
+            .into(),
+        )),
+        None => Ok(known),
+    }
 }
 
 impl Known {
@@ -344,9 +358,13 @@ impl<'a> Fold<'a> {
                 self.new.remove(partition);
                 stage.forget(&self.source(partition));
                 edge.hold(partition).await?;
-                let reason = error.to_string();
-                if self.held.insert(partition.clone(), reason.clone()).as_ref() != Some(&reason) {
-                    tell_held(self.job, edge, partition, &reason).await?;
+                let why = match &error {
+                    Error::Gone { committed, .. } => ("gone", *committed),
+                    Error::Recreated { committed, .. } => ("recreated", *committed),
+                    _ => ("absent", 0),
+                };
+                if self.held.insert(partition.clone(), why) != Some(why) {
+                    tell_held(self.job, edge, partition, &error.to_string()).await?;
                 }
             }
             Err(error) => return Err(error),
@@ -602,6 +620,9 @@ pub(super) fn dead_letter(topic: &str, letter: &DeadLetter, catalog: &Catalog) -
     }
     if let Some(sha256) = &letter.sha256 {
         add("sha256", sha256.clone());
+    }
+    if !letter.cut.is_empty() {
+        add("cut", letter.cut.join(","));
     }
     Outgoing {
         topic: topic.to_owned(),

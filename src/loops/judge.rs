@@ -48,6 +48,7 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
             }
         }
         busy = false;
+        stage.go_on()?;
         for partition in edge.reading() {
             if stage.full() {
                 break;
@@ -152,6 +153,11 @@ fn of_state(topic: &str, partition: i32, (key, value): StateRecord) -> Outgoing 
 async fn append_rules(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i32) -> Result<(), Error> {
     let sets = super::rules::read(job, edge).await?;
     let (Some(published), Some(record)) = (stage.published(partition), sets.in_force()) else { return Ok(()) };
+    if let Err(reason) = job.sets.get(&record.hash, || record.files(), record.settings) {
+        let error = Error::NewerRules { hash: record.hash.clone(), reason };
+        tracing::error!(%error, partition, "what was folded by these rules waits");
+        return Ok(());
+    }
     let topics = &job.config.topics;
     tracing::warn!(partition, number = record.number, "the rule set in force is missing in the log; appending it");
     let record = for_partition(&topics.partials, partition, record)?;
@@ -185,9 +191,10 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
         }
         described => described?,
     };
-    let (low, high) = edge.watermarks(&place).await?;
     let other = !id.is_empty() && !need.incarnation.is_empty() && id != need.incarnation;
-    if !other && high < need.range.end {
+    // Of another life nothing is asked: it may have fewer partitions.
+    let (low, high) = if other { (need.range.end, need.range.end) } else { edge.watermarks(&place).await? };
+    if high < need.range.end {
         tracing::warn!(
             topic = place.0,
             partition = place.1,
@@ -197,7 +204,7 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
         );
         return Ok(());
     }
-    let gone = if other { need.range.end } else { low.clamp(need.range.start, need.range.end) };
+    let gone = low.clamp(need.range.start, need.range.end);
     let source = Source { table: need.table.clone(), partition: need.partition };
     let (topic, incarnation, life) = (table.topic.clone(), need.incarnation.clone(), need.life);
     let origin = Origin { topic, incarnation, partitions, begun: None, life };

@@ -235,6 +235,19 @@ pub enum Error {
         /// One past the last.
         high: i64,
     },
+    /// The first records are gone, and nobody knows whether they were stored.
+    #[error(
+        "{topic}[{partition}] begins at {low}, and the group knows of no position: either its positions have expired, or it never read \
+         what was there before. Nothing was skipped. To store from {low} on, run\n  tierwatch run --accept-lost"
+    )]
+    Unstored {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The first position there is.
+        low: i64,
+    },
     /// The transaction that brought a rule set ended only in part.
     #[error("the rule set that was written is not in the rules topic; it is written again")]
     RulesVanished,

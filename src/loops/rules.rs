@@ -18,6 +18,8 @@ use crate::{
 
 const SET: &str = "set\u{1f}";
 const NEEDS: &str = "needs\u{1f}";
+/// What every topic takes in one record.
+const RECORD_BYTES_LEAST: usize = 1 << 20;
 /// How many problems of a refused set are published.
 const PROBLEMS_MAX: usize = 20;
 
@@ -119,14 +121,9 @@ pub async fn announce(job: &Job, set: &RuleSet, provenance: &Provenance, edge: &
             tracing::info!(hash = last.hash, number = last.number, "the rule set is in force");
             return Ok(false);
         }
-        if (last.newest_ms, &last.hash) > (provenance.newest_ms, &set.hash) {
-            let reason = format!("the rule set in force, number {}, is newer: going back is a new commit", last.number);
-            edge.publish(vec![refused(job, &set.hash, provenance, &[reason])]).await?;
-            tracing::warn!(
-                hash = last.hash,
-                number = last.number,
-                "the rule set in force is newer than these files; going on with that one"
-            );
+        if let Err(reason) = follows(job, last, set, provenance) {
+            edge.publish(vec![refused(job, &set.hash, provenance, std::slice::from_ref(&reason))]).await?;
+            tracing::warn!(reason, hash = last.hash, number = last.number, "going on with the rule set in force");
             return Ok(false);
         }
     }
@@ -146,9 +143,51 @@ pub async fn announce(job: &Job, set: &RuleSet, provenance: &Provenance, edge: &
     // Where nothing was written yet there is nobody who could not read it.
     record.format = last.map_or(record.format, |last| last.format);
     record.topics_began_ms = began;
+    let bytes = Record::RuleSet(record.clone()).encode(record.format)?.len();
+    let most = topics.max_record_bytes.max(RECORD_BYTES_LEAST);
+    if bytes > most {
+        let reason = format!(
+            "the rule set is {bytes} bytes long as a record, and records have at most {most}: raise topics.max_record_bytes and run \
+             `tierwatch migrate`, or have fewer or shorter files"
+        );
+        edge.publish(vec![refused(job, &set.hash, provenance, std::slice::from_ref(&reason))]).await?;
+        tracing::error!(reason, "changed rules are refused as a whole; the rules in force stay");
+        return if last.is_some() { Ok(false) } else { Err(Error::NoRules) };
+    }
     append(job, &sets, &record, edge).await?;
     tracing::info!(hash = record.hash, number, rules = set.rules.len(), "the rule set was written to the log");
     Ok(true)
+}
+
+/// Whether a set may follow the one in force; the error says why not.
+fn follows(job: &Job, last: &RuleSetRecord, set: &RuleSet, provenance: &Provenance) -> Result<(), String> {
+    let before = job.sets.get(&last.hash, || last.files(), last.settings);
+    // Positions and time are kept by table and by topic: under another name they would be those of something else.
+    if let Ok(before) = &before {
+        let (before, now) = (super::fold::topics(before), super::fold::topics(set));
+        for (topic, table) in &now {
+            if let Some(known) = before.get(topic).filter(|known| *known != table) {
+                return Err(format!(
+                    "topic `{topic}` is read as table `{known}` by the rules in force, and as `{table}` by these: keep the name"
+                ));
+            }
+            if let Some((known, _)) = before.iter().find(|(known, of)| *of == table && *known != topic) {
+                return Err(format!(
+                    "table `{table}` is topic `{known}` by the rules in force, and `{topic}` by these: give the table of the \
+                     other topic a name of its own, and change the rules to it"
+                ));
+            }
+        }
+    }
+    if (last.newest_ms, &last.hash) <= (provenance.newest_ms, &set.hash) {
+        return Ok(());
+    }
+    // Of the same files with other settings, none is newer: whoever started last has the settings that are wanted.
+    let same_files = || RuleSet::compile(last.files(), set.settings).0.hash == set.hash;
+    if last.newest_ms == provenance.newest_ms && last.settings != set.settings && same_files() {
+        return Ok(());
+    }
+    Err(format!("the rule set in force, number {}, is newer than these files: going back is a new commit", last.number))
 }
 
 /// The format that is written; none before the first rules.
@@ -222,6 +261,7 @@ pub async fn watch(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
             None => continue,
             Some(Err(error)) => {
                 tracing::error!(error, "the rule files cannot be read; the rules in force stay");
+                edge.look_again();
                 continue;
             }
             Some(Ok(found)) => found,

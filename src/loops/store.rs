@@ -112,18 +112,19 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
 }
 
 /// Where to begin with a partition: where the group stopped, else at its beginning. A position that is gone is an error,
-/// never a silent reset.
+/// never a silent reset; so is a beginning that is gone, which a group has forgotten or never came to.
 async fn position(job: &Job, edge: &mut impl Edge, partition: &TopicPartition) -> Result<i64, Error> {
     let (topic, number) = (partition.0.clone(), partition.1);
     let committed = edge.committed(partition).await?;
     let (low, high) = edge.watermarks(partition).await?;
     match committed {
         Some(committed) if (low..=high).contains(&committed) => Ok(committed),
-        None => Ok(low),
-        Some(committed) if job.accept_lost => {
+        None if low == 0 => Ok(low),
+        _ if job.accept_lost => {
             tracing::warn!(topic, partition = number, committed, low, high, "rows are gone; storing what is there");
             Ok(low)
         }
+        None => Err(Error::Unstored { topic, partition: number, low }),
         Some(committed) if committed < low => Err(Error::Gone { topic, partition: number, committed, low, high }),
         Some(committed) => Err(Error::Recreated { topic, partition: number, committed, low, high }),
     }

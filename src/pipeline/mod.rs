@@ -76,6 +76,8 @@ pub struct Context {
     pub errors: Vec<String>,
     /// Where they come from.
     pub provenance: Provenance,
+    /// The files as they were then: what differs has changed since.
+    pub watched: Watched,
     /// Settings of every Kafka client.
     pub client: ClientConfig,
     /// Asked when the process is to end.
@@ -348,7 +350,7 @@ fn at_rules<T>(
 /// Watches the rule files.
 fn watch(context: &Context) -> Result<(), Error> {
     let mut edge = rules_edge(context)?;
-    edge.watched = Watched::in_use(&context.job.config);
+    edge.watched = context.watched.clone();
     Ok(loops::run(loops::rules::watch(&context.job, &mut edge))?)
 }
 
@@ -413,7 +415,8 @@ pub fn context(
         sets.add(&set);
     }
     let job = Job { config: Arc::new(config), sets, settings, accept_lost: false, watcher: None, instance };
-    Context { job, set, errors, provenance, client, shutdown, sweep: true }
+    let watched = Watched::in_use(&job.config);
+    Context { job, set, errors, provenance, watched, client, shutdown, sweep: true }
 }
 
 fn offsets(positions: &[(String, i32, i64)]) -> Result<TopicPartitionList, kafka::Error> {

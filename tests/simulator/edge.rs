@@ -79,7 +79,12 @@ fn message(entry: &Entry) -> Message<'_> {
         timestamp: Some(entry.append_ms),
         key: entry.record.key.as_deref(),
         payload: entry.record.value.as_deref(),
-        headers: entry.record.headers.iter().map(|(name, value)| (name.as_str(), Some(value.as_slice()))).collect(),
+        headers: entry
+            .record
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str().into(), Some(value.as_slice())))
+            .collect(),
     }
 }
 

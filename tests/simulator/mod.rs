@@ -9,6 +9,7 @@
 mod batch;
 mod edge;
 mod kafka;
+mod levels;
 mod oracle;
 pub(crate) mod random;
 pub(crate) mod store;
@@ -27,7 +28,7 @@ use std::{
 
 use tierwatch::{
     config::{self, Config},
-    loops::{self, Job},
+    loops::{self, Job, Outgoing},
     partial::Record,
     planted::{self, Bug},
     rules::RuleSet,
@@ -404,6 +405,11 @@ impl Simulation<'_> {
 
 /// Plays one seed. The error says what was not as the oracle says.
 pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, String> {
+    played(case, faults, seed).map(|(report, _)| report)
+}
+
+/// The same, with the world as it is then.
+fn played(case: &Case, faults: Faults, seed: u64) -> Result<(Report, Rc<RefCell<World>>), String> {
     let mut random = Random::new(seed);
     let partitions = 1 + i32::try_from(random.below(3)).unwrap();
     let count = 1 + random.below(3);
@@ -475,12 +481,14 @@ pub(crate) fn play(case: &Case, faults: Faults, seed: u64) -> Result<Report, Str
             let told = world.kafka.is_read("store", &config.topics.alerts);
             if told && world.store.closed(&case.set, partitions) >= case.settled() {
                 let expected = expected.get_or_insert_with(|| planted::without(|| case.expect(&events, faults)));
+                let expected = expected.as_ref().map_err(String::clone)?;
                 match case.check(&events, expected, &world, config, faults) {
                     Ok(()) => {
                         let (readings, breaches) = (expected.readings.len(), expected.breaches.len());
                         let (happened, written_later) =
                             (world.happened.clone(), upgrade::written_later(&world.kafka, config));
-                        return Ok(Report { happened, readings, breaches, written_later });
+                        let report = Report { happened, readings, breaches, written_later };
+                        return Ok((report, Rc::clone(&simulation.world)));
                     }
                     // What was torn is seen and mended a while after.
                     Err(reason) if faults.torn == 0 => return Err(reason),
@@ -557,6 +565,32 @@ fn seeds() {
     let seconds = environment("SIMULATOR_SECONDS").unwrap_or(if seeds == u64::MAX { 20 } else { u64::MAX });
     let first = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() * 1_000_000;
     println!("{}", batch(if seeds == u64::MAX { first } else { 1 }, seeds, seconds, run));
+}
+
+/// A seed decides everything: played again, all committed records are the same, and so is what it came to.
+#[test]
+fn a_seed_replays() {
+    let records = |world: &World| -> Vec<(Place, i64, i64, Rc<Outgoing>)> {
+        let places = world.kafka.topics.iter().flat_map(|(topic, known)| {
+            let partitions = 0..i32::try_from(known.partitions.len()).unwrap();
+            partitions.map(move |partition| (topic.clone(), partition))
+        });
+        let entries = places.flat_map(|place| {
+            let entries = world.kafka.fetch(&place, 0, usize::MAX).into_iter();
+            entries.map(move |entry| (place.clone(), entry.offset, entry.append_ms, entry.record))
+        });
+        entries.collect()
+    };
+    let storm = Faults { torn: 40, rules: 60, ..STORM };
+    for (case, seed) in [(Case::plain(), 1), (Case::looking_back(), 2), (Case::late(), 3)] {
+        let [one, other] = [0; 2].map(|_| {
+            let (report, world) = played(&case, storm, seed).unwrap_or_else(|reason| panic!("seed {seed}: {reason}"));
+            (format!("{report:?}"), records(&world.borrow()))
+        });
+        let differ = one.1.iter().zip(&other.1).find(|(one, other)| one != other);
+        assert!(differ.is_none(), "seed {seed}: {differ:?}");
+        assert_eq!((one.0, one.1.len()), (other.0, other.1.len()), "seed {seed}");
+    }
 }
 
 /// Seeds within which each planted bug must show.

@@ -1,5 +1,6 @@
-//! What a simulation plays, and what it must come to: the same SQL as one batch query over all events, and the breach
-//! events of the same events when nothing happens to anybody.
+//! What a simulation plays, and what it must come to: the same SQL as one batch query over all events, the levels that a
+//! plain state machine gives to its readings, and the breach events of the same events when nothing happens to anybody,
+//! which are those of the plain state machine.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +21,13 @@ use tierwatch::{
     rules::{Files, RuleSet, RuleSets, Settings, diagnostics::Source},
 };
 
-use super::{Faults, World, kafka::Place, random::Random};
+use super::{
+    Faults, World,
+    kafka::Place,
+    levels::{self, Judged, SLIDE_MS, WINDOW_MS},
+    random::Random,
+    store::{ReadingKey, Row},
+};
 use crate::end_to_end::{Line, batch_lines, line};
 
 /// The rule that another binary sees differently.
@@ -51,6 +58,8 @@ pub(crate) struct Sent {
     pub(crate) place: Place,
     pub(crate) payload: String,
     garbage: bool,
+    /// Its time, where it comes later than events may that correct nothing.
+    late: Option<i64>,
 }
 
 fn rule(name: &str, header: &str, sql: &str) -> Arc<Source> {
@@ -64,26 +73,26 @@ fn rule(name: &str, header: &str, sql: &str) -> Arc<Source> {
 /// and in a rule more, but not in what the first three say.
 fn sources(version: usize) -> Vec<Arc<Source>> {
     let filter = ["", "WHERE duration_ms >= 0", "", "WHERE status_code > 0"][version % 4];
-    let never = 100_000 + version;
-    let window = "hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '10 seconds')";
+    let (slide, size) = (SLIDE_MS / 1_000, WINDOW_MS / 1_000);
+    let window = format!("hop(requests, event_time, INTERVAL '{slide} seconds', INTERVAL '{size} seconds')");
     let mut rules = vec![
         rule(
             "failures",
-            "levels: {warning: value > 0.2, critical: value > 0.6}\nfor: {warning: 5s, critical: 5s}\nkeep_firing_for: 5s\nno_data: {after: 10s, forget: 40s}",
+            &levels::header("failures", 0),
             &format!(
                 "SELECT service, ratio(count(*) FILTER (WHERE status_code >= 500), count(*)) AS value, count(*) AS samples FROM {window} GROUP BY service"
             ),
         ),
         rule(
             "slow",
-            "levels: {warning: value > 60}\nfor: 0s",
+            &levels::header("slow", 0),
             &format!(
                 "SELECT service, route, max(duration_ms) AS value, sum(duration_ms) AS total FROM {window} {filter} GROUP BY service, route"
             ),
         ),
         rule(
             "all",
-            &format!("levels: {{warning: value > {never}}}"),
+            &levels::header("all", u32::try_from(version).unwrap()),
             &format!("SELECT count(*) AS value, avg(duration_ms) AS ms FROM {window}"),
         ),
     ];
@@ -150,6 +159,8 @@ pub(crate) struct Expected {
     otherwise: BTreeSet<Line>,
     /// Breach events by id.
     pub(crate) breaches: BTreeMap<String, String>,
+    /// What the plain state machine makes of the readings.
+    plain: Judged,
 }
 
 /// Settings of the rule sets that are played.
@@ -251,18 +262,26 @@ impl Case {
                 (true, _) => event(Some(time)).split_off(9),
             };
             let partition = i32::try_from(random.below(usize::try_from(SOURCE_PARTITIONS).unwrap())).unwrap();
-            sent.push(Sent { due_ms: START + at, place: (TOPIC.to_owned(), partition), payload, garbage });
+            let late = late.then_some(time).filter(|_| !garbage);
+            sent.push(Sent { due_ms: START + at, place: (TOPIC.to_owned(), partition), payload, garbage, late });
         }
         sent
     }
 
-    /// After events were lost: what says that it is whole is as it should be, and the last windows are whole again.
-    fn check_whole(&self, stored: &[&(Line, bool)], expected: &BTreeSet<Line>) -> Result<(), String> {
-        if let Some((line, _)) = stored.iter().find(|(line, whole)| *whole && !expected.contains(line)) {
-            return Err(format!("it is not whole, or wrong: {line}"));
+    /// After events were lost: what says that it is whole is as it should be, and the last windows are whole again. What is
+    /// whole has the level of its value, and the rest has none. Of states nothing can be said: they go by what was lost, too.
+    fn check_whole(&self, rows: &[(&ReadingKey, &Row)], expected: &BTreeSet<Line>) -> Result<(), String> {
+        if let Some((_, row)) = rows.iter().find(|(_, row)| row.whole && !expected.contains(&row.line)) {
+            return Err(format!("it is not whole, or wrong: {}", row.line));
+        }
+        for (key, row) in rows.iter().filter(|(key, _)| levels::declared(&key.0).is_some()) {
+            let (level, unjudged) = if row.whole { (levels::level_of(&row.line), "") } else { ("", "partial") };
+            if row.level != level || row.unjudged != unjudged {
+                return Err(format!("its level is {level:?}, and {unjudged:?} why it has none: {key:?} {row:?}"));
+            }
         }
         let end = format!(" {} ", self.until);
-        let whole: BTreeSet<&Line> = stored.iter().filter(|(_, whole)| *whole).map(|(line, _)| line).collect();
+        let whole: BTreeSet<&Line> = rows.iter().filter(|(_, row)| row.whole).map(|(_, row)| &row.line).collect();
         match expected.iter().find(|line| line.contains(&end) && !whole.contains(line)) {
             Some(line) => Err(format!("long after the last event was lost, not there or not whole: {line}")),
             None => Ok(()),
@@ -327,13 +346,60 @@ impl Case {
         (breaches, lines)
     }
 
-    /// What it must come to.
-    pub(crate) fn expect(&self, events: &[Sent], faults: Faults) -> Expected {
+    /// What it must come to. The error says where a replay and the plain state machine differ. In a replay other events are
+    /// late than here, and levels go by what was said of a window before they came: then nothing is said of it.
+    pub(crate) fn expect(&self, events: &[Sent], faults: Faults) -> Result<Expected, String> {
         let (breaches, replayed) = self.replay(events);
         let mut readings = self.batch(&self.set, events);
+        let plain = levels::judge(readings.iter(), self.until);
+        if self.lateness_ms == 0 {
+            same("breach events of a replay", &plain.told, &without_ids(breaches.values()))?;
+        }
         readings.extend(replayed);
         let otherwise = if faults.mixed { self.batch(&self.set_otherwise, events) } else { BTreeSet::new() };
-        Expected { readings, otherwise, breaches }
+        Ok(Expected { readings, otherwise, breaches, plain })
+    }
+
+    /// Each reading of a rule that the plain state machine knows has the level and the state that it gives it. Nothing was
+    /// lost and no value is NULL, so all were judged, and by whole windows: also the first ones, since everything is read from
+    /// the beginning, and those of a new version of a rule, for which the one before goes on until its windows are whole.
+    fn check_levels(
+        &self,
+        rows: &[(&ReadingKey, &Row)],
+        plain: &Judged,
+        world: &World,
+        events: &[Sent],
+        disputed: &dyn Fn(&str) -> bool,
+    ) -> Result<(), String> {
+        let late: Vec<i64> = events.iter().filter_map(|event| event.late).collect();
+        for (key, row) in rows.iter().copied().filter(|(key, _)| levels::declared(&key.0).is_some()) {
+            // Late events change no level and no state, and what they alone brought has no level.
+            let first = if row.corrected { world.store.first(key) } else { Some(row) };
+            let judged = match first {
+                Some(first) => {
+                    // Either binary may have said it. The rule waits for nothing, so the value alone gives both.
+                    let alone = || levels::level_of(&first.line);
+                    let by_itself = disputed(&key.0).then(|| (alone(), alone()));
+                    let wanted = by_itself.or_else(|| plain.levels.get(key).copied());
+                    let same = (&first.level, &first.state, &first.unjudged) == (&row.level, &row.state, &row.unjudged);
+                    same && row.whole
+                        && row.unjudged.is_empty()
+                        && wanted == Some((row.level.as_str(), row.state.as_str()))
+                }
+                None => row.level.is_empty() && row.unjudged == "late",
+            };
+            let in_window = |at: &i64| key.2 - WINDOW_MS <= *at && *at < key.2;
+            if !judged || (row.corrected && !late.iter().any(in_window)) {
+                let wanted = plain.levels.get(key);
+                return Err(format!("level and state {wanted:?} of {key:?}, said first {first:?}, now {row:?}"));
+            }
+        }
+        // A rule that comes later may come twice.
+        let mut contradictions = world.store.contradictions();
+        match contradictions.find(|(rule, _)| self.set.rule(rule).is_some() && !disputed(rule)) {
+            Some((_, both)) => Err(format!("said of one reading without a correction: {both}")),
+            None => Ok(()),
+        }
     }
 
     /// What was told, by id: each once, and each series from one episode to the next. Where transactions end only in part,
@@ -382,9 +448,8 @@ impl Case {
     ) -> Result<(), String> {
         let torn = faults.torn > 0;
         // A rule that comes later has no say in what the others come to.
-        let of_first =
-            |line: &Line| self.set.rules.iter().any(|rule| line.starts_with(&format!("{} ", rule.header.name)));
-        let stored: Vec<&(Line, bool)> = world.store.readings(self.until).filter(|(line, _)| of_first(line)).collect();
+        let stored = world.store.rows(self.until).filter(|((rule, ..), _)| self.set.rule(rule).is_some());
+        let stored: Vec<(&ReadingKey, &Row)> = stored.collect();
         let told_once = self.told_in_turn(world, config, torn)?;
         if faults.disaster > 0 {
             return self.check_whole(&stored, &expected.readings);
@@ -395,10 +460,10 @@ impl Case {
         let lines = |lines: &mut dyn Iterator<Item = &Line>| -> BTreeSet<Line> {
             lines.filter(|line| !disputed(line.split(' ').next().unwrap_or_default())).cloned().collect()
         };
-        same("readings", &lines(&mut expected.readings.iter()), &lines(&mut stored.iter().map(|(line, _)| line)))?;
+        same("readings", &lines(&mut expected.readings.iter()), &lines(&mut stored.iter().map(|(_, row)| &row.line)))?;
         if faults.mixed {
             let either = |line: &Line| expected.readings.contains(line) || expected.otherwise.contains(line);
-            let of_disputed = || stored.iter().map(|(line, _)| line).filter(|line| line.starts_with(DISPUTED));
+            let of_disputed = || stored.iter().map(|(_, row)| &row.line).filter(|line| line.starts_with(DISPUTED));
             let wanted = expected.readings.iter().filter(|line| line.starts_with(DISPUTED)).count();
             if of_disputed().count() != wanted || !of_disputed().all(either) {
                 return Err(format!(
@@ -411,11 +476,20 @@ impl Case {
         if kills && !told_once.values().any(|(rule, _)| rule == FENCED) {
             return Err(format!("{DISPUTED} was not fenced off"));
         }
-        let found = told_once.values().filter(|(rule, _)| !disputed(rule)).map(|(_, what)| what.clone()).collect();
-        // Levels go by what was said first, and what was late then depends on who was how far.
-        let told = || told_once.iter().map(|(id, (_, what))| (id.clone(), what.clone())).collect();
-        let wanted = if self.lateness_ms > 0 { told() } else { breaches_of(&expected.breaches, &disputed) };
-        same("breach events", &wanted.values().cloned().collect(), &found)?;
+        let found = told_once.values().filter(|(rule, _)| !disputed(rule)).map(|(_, what)| what.clone());
+        let found: BTreeSet<String> = found.collect();
+        let wanted: BTreeMap<String, String> = if self.lateness_ms > 0 {
+            // Levels go by what was said first, and what was late then depends on who was how far.
+            let plain = levels::judge(world.store.first_rows(self.until).map(|(_, row)| &row.line), self.until);
+            self.check_levels(&stored, &plain, world, events, &disputed)?;
+            same("breach events by first readings", &plain.told, &without_ids(&found))?;
+            told_once.into_iter().map(|(id, (_, what))| (id, what)).collect()
+        } else {
+            self.check_levels(&stored, &expected.plain, world, events, &disputed)?;
+            let wanted = breaches_of(&expected.breaches, &disputed);
+            same("breach events", &wanted.values().cloned().collect(), &found)?;
+            wanted
+        };
         let stored: BTreeSet<String> = world.store.breaches().filter(|id| wanted.contains_key(*id)).cloned().collect();
         same("stored breach events", &wanted.keys().cloned().collect(), &stored)?;
 
@@ -448,8 +522,18 @@ impl Case {
 
 /// The breach events of rules that are not disputed, as text, by id.
 fn breaches_of(breaches: &BTreeMap<String, String>, disputed: &dyn Fn(&str) -> bool) -> BTreeMap<String, String> {
-    let rule = |what: &str| what.split(' ').nth(1).unwrap_or_default().to_owned();
-    breaches.iter().filter(|(_, what)| !disputed(&rule(what))).map(|(id, what)| (id.clone(), what.clone())).collect()
+    breaches.iter().filter(|(_, what)| !disputed(rule_of(what))).map(|(id, what)| (id.clone(), what.clone())).collect()
+}
+
+/// The rule of a breach event as [`told`] has it.
+fn rule_of(what: &str) -> &str {
+    what.split(' ').nth(1).unwrap_or_default()
+}
+
+/// The breach events of rules that the plain state machine knows, as it has them.
+fn without_ids<'a>(told: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
+    let known = told.into_iter().filter(|what| levels::declared(rule_of(what)).is_some());
+    known.filter_map(|what| Some(what.rsplit_once(' ')?.0.to_owned())).collect()
 }
 
 /// Where transactions end as a whole, each section begins where one before it ended, or earlier: no range is ever missing,
@@ -483,8 +567,8 @@ fn committed(world: &World, topic: &str) -> Vec<Vec<u8>> {
 fn told(event: &BreachEvent, until: i64) -> Option<(String, String)> {
     let end = tierwatch::time::parse_rfc3339(&event.window_end).expect("a time");
     let series = serde_json::to_string(&event.series).unwrap_or_default();
-    let text =
-        format!("{} {} {series} {} {} {}", event.window_end, event.rule, event.happened.name(), event.id, event.since);
+    let (happened, level) = (event.happened.name(), event.level.name());
+    let text = format!("{} {} {series} {happened} {level} {} {}", event.window_end, event.rule, event.since, event.id);
     (end <= until && event.rule != "more").then_some((event.id.clone(), text))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch},
+    array::{Array, AsArray, BooleanArray, RecordBatch},
     datatypes::{Float64Type, Int32Type, Int64Type, TimestampMillisecondType, UInt64Type},
 };
 use tierwatch::{
@@ -14,12 +14,31 @@ use tierwatch::{
 use crate::end_to_end::{Line, line};
 
 /// Rule, series and window end.
-type ReadingKey = (String, String, i64);
+pub(crate) type ReadingKey = (String, String, i64);
+
+/// A reading as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) line: Line,
+    /// Its level; empty where it was not judged.
+    pub(crate) level: String,
+    pub(crate) state: String,
+    /// Why it was not judged; empty where it was.
+    pub(crate) unjudged: String,
+    /// Whether it is of a whole window.
+    pub(crate) whole: bool,
+    /// Whether late events changed what was said at first.
+    pub(crate) corrected: bool,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    /// Version and line of each reading, and whether it is of a whole window; without them where it was retracted.
-    readings: BTreeMap<ReadingKey, (u64, Option<(Line, bool)>)>,
+    /// Version and row of each reading; without a row where it was retracted.
+    readings: BTreeMap<ReadingKey, (u64, Option<Row>)>,
+    /// The same as it was said at first, before late events corrected it.
+    first: BTreeMap<ReadingKey, (u64, Row)>,
+    /// Where something else was said of a reading that was not corrected: its rule, and both.
+    contradictions: Vec<(String, String)>,
     /// Breach events by id.
     breaches: BTreeMap<String, u64>,
     /// Version and watermark by rule and partition.
@@ -34,6 +53,10 @@ fn texts(rows: &RecordBatch, name: &str) -> Vec<String> {
 fn times(rows: &RecordBatch, name: &str) -> Vec<i64> {
     let column = rows.column_by_name(name).unwrap_or_else(|| panic!("a column {name}"));
     column.as_primitive::<TimestampMillisecondType>().values().to_vec()
+}
+
+fn flags<'a>(rows: &'a RecordBatch, name: &str) -> &'a BooleanArray {
+    rows.column_by_name(name).unwrap_or_else(|| panic!("a column {name}")).as_boolean()
 }
 
 fn measures(rows: &RecordBatch, row: usize) -> BTreeMap<String, u64> {
@@ -57,20 +80,27 @@ impl Store {
             Table::Readings => {
                 let (rules, series, ends) = (texts(rows, "rule"), texts(rows, "series"), times(rows, "window_end"));
                 let values = rows.column_by_name("value").expect("a value").as_primitive::<Float64Type>();
-                let retracted = rows.column_by_name("retracted").expect("a flag").as_boolean();
-                let partial = rows.column_by_name("partial").expect("a flag").as_boolean();
+                let (levels, states, unjudged) = (texts(rows, "level"), texts(rows, "state"), texts(rows, "unjudged"));
+                let (partial, corrected) = (flags(rows, "partial"), flags(rows, "corrected"));
+                let retracted = flags(rows, "retracted");
                 let samples = rows.column_by_name("samples").expect("samples").as_primitive::<Int64Type>();
                 for row in 0..rows.num_rows() {
                     let value = values.is_valid(row).then(|| values.value(row).to_bits());
                     let samples = samples.is_valid(row).then(|| samples.value(row));
-                    let line = line(&rules[row], &series[row], ends[row], value, samples, &measures(rows, row));
                     let key = (rules[row].clone(), series[row].clone(), ends[row]);
-                    replace(
-                        &mut self.readings,
-                        key,
-                        versions.value(row),
-                        (!retracted.value(row)).then_some((line, !partial.value(row))),
-                    );
+                    let said = Row {
+                        line: line(&rules[row], &series[row], ends[row], value, samples, &measures(rows, row)),
+                        level: levels[row].clone(),
+                        state: states[row].clone(),
+                        unjudged: unjudged[row].clone(),
+                        whole: !partial.value(row),
+                        corrected: corrected.value(row),
+                    };
+                    let version = versions.value(row);
+                    if !said.corrected {
+                        self.say_first(&key, version, &said);
+                    }
+                    replace(&mut self.readings, key, version, (!retracted.value(row)).then_some(said));
                 }
             }
             Table::Breaches => {
@@ -87,9 +117,41 @@ impl Store {
         }
     }
 
-    /// The readings of windows that end until then, and whether those are whole.
-    pub(crate) fn readings(&self, until: i64) -> impl Iterator<Item = &(Line, bool)> {
-        self.readings.iter().filter(move |((_, _, end), _)| *end <= until).filter_map(|(_, (_, line))| line.as_ref())
+    /// Before it is corrected a reading is said once, or the same again.
+    fn say_first(&mut self, key: &ReadingKey, version: u64, row: &Row) {
+        let (known, first) = self.first.entry(key.clone()).or_insert_with(|| (version, row.clone()));
+        if *first != *row {
+            self.contradictions.push((key.0.clone(), format!("{first:?} and {row:?}")));
+        }
+        if version < *known {
+            (*known, *first) = (version, row.clone());
+        }
+    }
+
+    /// The readings of windows that end until then.
+    pub(crate) fn rows(&self, until: i64) -> impl Iterator<Item = (&ReadingKey, &Row)> {
+        let rows = self.readings.iter().filter(move |((_, _, end), _)| *end <= until);
+        rows.filter_map(|(key, (_, row))| Some((key, row.as_ref()?)))
+    }
+
+    /// The same as they were said at first. What late events brought is not among them.
+    pub(crate) fn first_rows(&self, until: i64) -> impl Iterator<Item = (&ReadingKey, &Row)> {
+        self.first.iter().filter(move |((_, _, end), _)| *end <= until).map(|(key, (_, row))| (key, row))
+    }
+
+    /// What was said of a reading at first.
+    pub(crate) fn first(&self, key: &ReadingKey) -> Option<&Row> {
+        self.first.get(key).map(|(_, row)| row)
+    }
+
+    /// The readings of which something else was said without a correction, each with its rule.
+    pub(crate) fn contradictions(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.contradictions.iter().map(|(rule, both)| (rule.as_str(), both.as_str()))
+    }
+
+    /// The readings of windows that end until then, as lines, and whether those are whole.
+    pub(crate) fn readings(&self, until: i64) -> impl Iterator<Item = (&Line, bool)> {
+        self.rows(until).map(|(_, row)| (&row.line, row.whole))
     }
 
     /// The ids of breach events.
