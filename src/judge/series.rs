@@ -98,7 +98,7 @@ pub struct Change {
     pub state: Level,
     /// The breach, as it was when this happened.
     pub episode: Episode,
-    /// Why, where it is not the value: `no_data`, `forgotten`, `rule_removed`.
+    /// Why, where it is not the value: `no_data`, `forgotten`, `rule_removed`, `moved`.
     pub reason: &'static str,
 }
 
