@@ -311,30 +311,21 @@ impl Stage {
 }
 
 fn dead_letter(topic: &str, partition: i32, message: &Message<'_>, reason: &'static str, detail: String) -> DeadLetter {
-    let bytes = message.payload.map_or(0, <[u8]>::len);
-    let mut cut = Vec::new();
-    let mut first = |what, bytes: Option<&[u8]>, most: usize| {
-        if bytes.is_some_and(|bytes| bytes.len() > most) {
-            cut.push(what);
-        }
-        bytes.map(|bytes| bytes[..bytes.len().min(most)].to_vec())
-    };
-    let key = first("key", message.key, DEAD_LETTER_KEY_MAX);
-    let payload = first("payload", message.payload, DEAD_LETTER_BYTES_MAX);
-    let sha256 = message.payload.filter(|_| cut.contains(&"payload")).map(crate::rules::hash_bytes);
+    let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let first = |bytes: Option<&[u8]>, most: usize| bytes.map(|bytes| bytes[..bytes.len().min(most)].to_vec());
     let mut left = DEAD_LETTER_HEADERS_MAX;
-    let fits = message.headers.iter().take_while(|(name, value)| {
-        let needed = name.len() + value.map_or(0, <[u8]>::len);
-        left.checked_sub(needed).is_some_and(|rest| {
-            left = rest;
-            true
-        })
+    let headers = message.headers.iter().map_while(|(name, value)| {
+        left = left.checked_sub(name.len() + length(*value))?;
+        Some((name.clone().into_owned(), value.map(<[u8]>::to_vec)))
     });
-    let headers: Vec<_> = fits.map(|(name, value)| (name.clone().into_owned(), value.map(<[u8]>::to_vec))).collect();
-    if headers.len() < message.headers.len() {
-        cut.push("headers");
-    }
-    cut.sort_by_key(|what| ["key", "headers", "payload"].iter().position(|known| known == what));
+    let headers: Vec<_> = headers.collect();
+    let bytes = length(message.payload);
+    let too_long = bytes > DEAD_LETTER_BYTES_MAX;
+    let cut = [
+        ("key", length(message.key) > DEAD_LETTER_KEY_MAX),
+        ("headers", headers.len() < message.headers.len()),
+        ("payload", too_long),
+    ];
     DeadLetter {
         topic: topic.to_owned(),
         partition,
@@ -342,11 +333,11 @@ fn dead_letter(topic: &str, partition: i32, message: &Message<'_>, reason: &'sta
         timestamp: message.timestamp,
         reason,
         detail,
-        key,
-        payload,
+        key: first(message.key, DEAD_LETTER_KEY_MAX),
+        payload: first(message.payload, DEAD_LETTER_BYTES_MAX),
         bytes,
-        sha256,
+        sha256: message.payload.filter(|_| too_long).map(crate::rules::hash_bytes),
         headers,
-        cut,
+        cut: cut.into_iter().filter(|(_, cut)| *cut).map(|(what, _)| what).collect(),
     }
 }

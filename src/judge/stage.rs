@@ -385,9 +385,7 @@ impl Stage {
             return Ok(());
         }
         while assigned.is_unfinished() {
-            let mut out = Vec::new();
-            assigned.judge.go_on(&mut out)?;
-            assigned.say(out);
+            assigned.go_on()?;
         }
         let replayed = offset < assigned.replay_until;
         let mode = if replayed && !planted::is(Bug::JudgeAnew) { Mode::Replay } else { Mode::Live };
@@ -417,12 +415,7 @@ impl Stage {
 
     /// Closes more of the windows that time has passed, where that was too much at once.
     pub fn go_on(&mut self) -> Result<(), StageError> {
-        for assigned in self.partitions.values_mut().filter(|assigned| assigned.is_unfinished()) {
-            let mut out = Vec::new();
-            assigned.judge.go_on(&mut out)?;
-            assigned.say(out);
-        }
-        Ok(())
+        self.partitions.values_mut().filter(|assigned| assigned.is_unfinished()).try_for_each(Assigned::go_on)
     }
 
     /// True where so much waits to be written that nothing more should be taken before, where windows that are due are not
@@ -499,6 +492,14 @@ impl Assigned {
     /// True where windows are due that are not closed.
     fn is_unfinished(&self) -> bool {
         self.position >= self.replay_until && self.judge.is_unfinished()
+    }
+
+    /// Closes more of them.
+    fn go_on(&mut self) -> Result<(), StageError> {
+        let mut out = Vec::new();
+        self.judge.go_on(&mut out)?;
+        self.say(out);
+        Ok(())
     }
 
     /// Keeps outputs until they are written. Breach events say how late they are, by the log's time.
