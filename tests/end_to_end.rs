@@ -267,8 +267,23 @@ pub(crate) fn read_all(brokers: &str, topic: &str, partitions: i32) -> Vec<(BTre
         .set("enable.partition.eof", "true")
         .create()
         .expect("a consumer");
+    let everything: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "test")
+        .set("isolation.level", "read_uncommitted")
+        .create()
+        .expect("a consumer");
     let mut list = TopicPartitionList::new();
     for partition in 0..partitions {
+        // A commit is answered before its markers are written: what is in the log by now is waited for.
+        let end = |consumer: &BaseConsumer| {
+            consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).expect("an answer").1
+        };
+        let written = end(&everything);
+        wait_for("open transactions", &[], Duration::from_secs(60), || {
+            (end(&consumer) < written)
+                .then(|| format!("{topic}/{partition}: readable to {} of {written}", end(&consumer)))
+        });
         list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
     }
     consumer.assign(&list).expect("assigned");

@@ -163,6 +163,10 @@ struct Manifest {
     number: u64,
     parts: u32,
     sha256: String,
+    /// Whether no snapshot was known to be whole when this one was begun: nothing was cleared away before, so that without it
+    /// there is a beginning.
+    #[serde(default)]
+    first: bool,
 }
 
 /// A snapshot that is being written, a part at a time.
@@ -172,6 +176,7 @@ struct Writing {
     slot: u8,
     number: u64,
     sha256: String,
+    first: bool,
     parts: Vec<Vec<u8>>,
     next: usize,
 }
@@ -239,7 +244,8 @@ impl Journal {
         self.written = None;
         let parts = bytes.chunks(part_bytes_max).map(<[u8]>::to_vec).collect();
         let sha256 = hash_bytes(&bytes);
-        self.writing = Some(Writing { format, slot, number: entry.header.number, sha256, parts, next: 0 });
+        let first = self.slots == [None; 2];
+        self.writing = Some(Writing { format, slot, number: entry.header.number, sha256, first, parts, next: 0 });
         Ok(())
     }
 
@@ -264,7 +270,8 @@ impl Journal {
             && let Some(written) = self.writing.take()
         {
             let parts = u32::try_from(written.parts.len()).unwrap_or(u32::MAX);
-            let manifest = Manifest { number: written.number, parts, sha256: written.sha256.clone() };
+            let (number, sha256, first) = (written.number, written.sha256.clone(), written.first);
+            let manifest = Manifest { number, parts, sha256, first };
             records.push((format!("{MANIFEST}{}", written.slot), Some(envelope(written.format, &manifest, &[]))));
             self.written = Some((written.slot, written.number, written.sha256));
         }
@@ -278,7 +285,7 @@ pub enum JournalError {
     /// A record's form.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// There are snapshots, none of which is whole, and the entries do not reach back to the beginning.
+    /// There was a whole snapshot and is none now, and the entries do not reach back to the beginning.
     #[error(
         "none of its snapshots is whole: records of the state topic were lost; put them back, or give topics.prefix another value to begin anew"
     )]
@@ -397,8 +404,12 @@ impl Recorded {
         let (base, base_id) =
             snapshot.as_ref().map_or((0, String::new()), |(entry, _)| (entry.header.number, entry.header.id.clone()));
         let reached = longest(&found, base, &base_id);
-        if snapshot.is_none() && !self.manifests.is_empty() && reached.is_empty() {
-            return Err(JournalError::NoSnapshot);
+        if snapshot.is_none() && reached.is_empty() {
+            for manifest in self.manifests.values() {
+                if !open::<Manifest>(manifest)?.0.first {
+                    return Err(JournalError::NoSnapshot);
+                }
+            }
         }
         let mut entries = Vec::new();
         let mut left_out = 0;
@@ -509,6 +520,29 @@ mod tests {
             (key.clone(), if part { Some(vec![1]) } else { value.clone() })
         });
         assert!(matches!(recorded(broken).restore(), Err(JournalError::NoSnapshot)));
+    }
+
+    #[test]
+    fn a_first_snapshot_and_a_first_entry_that_both_vanish_leave_a_beginning() {
+        let mut journal = Journal::default();
+        let entries =
+            ["", "e1", "e2"].into_iter().zip(1..).map(|(after, number)| entry(number, &format!("e{number}"), after));
+        let mut records = Vec::new();
+        for entry in entries {
+            let own = entry.records(RecordFormat::FIRST, PART).unwrap();
+            journal.wrote(entry.header.number, &own);
+            if entry.header.number == 2 {
+                journal.begin_snapshot(RecordFormat::FIRST, &entry, &[1; PART], PART).unwrap();
+            }
+            records.extend(own.into_iter().chain(journal.next(false)));
+        }
+        let vanished =
+            |key: &str, first: bool| key.contains("e1") && first || key.starts_with("snapshot\u{1f}0\u{1f}0");
+        let left = |first: bool| records.iter().filter(move |(key, _)| !vanished(key, first)).cloned();
+        assert_eq!(ids(&recorded(left(false)).restore().unwrap()), ["e1", "e2", "e3"]);
+        let restored = recorded(left(true)).restore().unwrap();
+        assert!(restored.snapshot.is_none() && restored.entries.is_empty());
+        assert_eq!(restored.left_out, 2);
     }
 
     #[test]

@@ -68,8 +68,8 @@ impl Kind {
             Kind::Removed => "instance removed (SIGTERM)",
             Kind::BrokerKilled => "broker killed (SIGKILL), started again after up to 3 s",
             Kind::BrokerRestarted => "broker restarted (SIGTERM)",
-            Kind::StoreGone => "ClickHouse gone for 2 to 8 s, every eighth time for 90 s",
-            Kind::RulesChanged => "rule file changed",
+            Kind::StoreGone => "ClickHouse gone for 2 to 8 s, every eighth time for 125 s",
+            Kind::RulesChanged => "rule files changed: a fold, a broken file, limits, in turn",
         }
     }
 }
@@ -109,14 +109,14 @@ pub(crate) struct Fleet {
     logs: Vec<PathBuf>,
     groups: BaseConsumer,
     /// How often rules have changed.
-    limits: usize,
+    changes: usize,
     /// How often ClickHouse was gone.
     outages: usize,
 }
 
 /// Every which outage of ClickHouse is a long one, and how long that is, in milliseconds.
 const LONG_EVERY: usize = 8;
-const LONG_MS: i64 = 90_000;
+const LONG_MS: i64 = 125_000;
 
 const NAMES: [&str; 5] = ["one", "two", "three", "four", "five"];
 
@@ -130,7 +130,7 @@ impl Fleet {
             .set("reconnect.backoff.max.ms", "200")
             .create()
             .expect("a client");
-        Self { running: BTreeMap::new(), starts: 0, logs: Vec::new(), groups, limits: 0, outages: 0 }
+        Self { running: BTreeMap::new(), starts: 0, logs: Vec::new(), groups, changes: 0, outages: 0 }
     }
 
     pub(crate) fn logs(&self) -> Vec<PathBuf> {
@@ -267,9 +267,8 @@ impl Fleet {
                 format!("ClickHouse gone for {} ms", now() - at_ms)
             }
             Kind::RulesChanged => {
-                self.limits += 1;
-                plan.write_probe(self.limits);
-                format!("rules changed for the {}. time", self.limits)
+                self.changes += 1;
+                format!("rules changed for the {}. time: {}", self.changes, plan.change_rules(self.changes))
             }
         };
         Fault { kind, what, at_ms, over_ms: now() }

@@ -59,8 +59,8 @@ const IDLE_AFTER: &str = "5m";
 /// How long judging may take to go on after a fault is over.
 const RECOVERY_MAX: Duration = Duration::from_secs(90);
 
-/// A rule with a window end each second, to see by its progress when judging stands still. Its levels, which are never
-/// reached, are what changes when rules change.
+/// A rule with a window end each second, to see by its progress when judging stands still. What changes of it when rules
+/// change is its levels, which are never reached, or its fold, which counts the same as before.
 const PROBE: &str = r#"/*
 name: chaos_probe
 title: Requests of each second
@@ -72,8 +72,11 @@ annotations: {summary: "{{ value }}", runbook_url: "https://runbooks.example/x"}
 */
 SELECT service, count(*) AS value, sum(duration_ms) AS total_ms
 FROM hop(requests, event_time, INTERVAL '1 second', INTERVAL '2 seconds')
+WHERE duration_ms > -BOUND
 GROUP BY service
 "#;
+/// A rule of a table that there is not.
+const BROKEN: &str = "SELECT count(*) AS value FROM hop(nothing, event_time, INTERVAL '1 second', INTERVAL '2 seconds')";
 
 /// How the run is sized.
 pub(crate) struct Plan {
@@ -111,13 +114,25 @@ impl Plan {
         self.folder.join("rules")
     }
 
-    /// Writes the probe with another limit than before.
-    pub(crate) fn write_probe(&self, limit: usize) {
-        let path = self.rules_folder().join("chaos_probe.sql");
+    /// Changes the rule files for the nth time, and says how: other limits, another fold, or a file that is broken, which goes
+    /// with the next change.
+    pub(crate) fn change_rules(&self, n: usize) -> &'static str {
+        let broken = self.rules_folder().join("broken.sql");
+        let (what, name, text) = match n % 3 {
+            2 => ("a broken file", "broken.sql", BROKEN.to_owned()),
+            other => {
+                // Not there the first time.
+                let _ = fs::remove_file(&broken);
+                let (limit, bound) = (1_000_000 + n, 1 + n.div_ceil(3));
+                let text = PROBE.replace("LIMIT", &limit.to_string()).replace("BOUND", &bound.to_string());
+                (if other == 1 { "another fold" } else { "other limits" }, "chaos_probe.sql", text)
+            }
+        };
         // At once or not at all: an instance may read at any time.
-        let whole = self.folder.join("chaos_probe.sql");
-        fs::write(&whole, PROBE.replace("LIMIT", &(1_000_000 + limit).to_string())).expect("the rule is written");
-        fs::rename(&whole, &path).expect("the rule is put in place");
+        let whole = self.folder.join(name);
+        fs::write(&whole, text).expect("the rule is written");
+        fs::rename(&whole, self.rules_folder().join(name)).expect("the rule is put in place");
+        what
     }
 }
 
@@ -152,7 +167,7 @@ fn run(plan: &Plan, bed: &mut Bed) {
         let entry = entry.expect("a rule");
         fs::copy(entry.path(), plan.rules_folder().join(entry.file_name())).expect("the rule is copied");
     }
-    plan.write_probe(0);
+    plan.change_rules(0);
     let rules = files::read(&[plan.rules_folder()], Path::new("schemas/tables"), Path::new("sql/reference"))
         .expect("the files are there");
     let (set, problems) = RuleSet::compile(rules.clone(), Settings { idle_after_ms: None });
