@@ -21,6 +21,7 @@ mod check;
 mod end_to_end;
 mod formats;
 mod fuzz_regressions;
+mod hard_logs;
 mod incidents;
 mod oracle;
 mod outages;

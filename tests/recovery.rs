@@ -31,9 +31,9 @@ use crate::{
     simulator::store::Store,
 };
 
-const START: i64 = 1_767_225_600_000;
+pub(crate) const START: i64 = 1_767_225_600_000;
 
-fn rule(name: &str, header: &str, sql: &str) -> Arc<diagnostics::Source> {
+pub(crate) fn rule(name: &str, header: &str, sql: &str) -> Arc<diagnostics::Source> {
     let text = format!(
         "/*\nname: {name}\ntier: business\nowner: tests\n{header}\nannotations: {{summary: \"{{{{ value }}}}\", runbook_url: \"https://x\"}}\n*/\n{sql}"
     );
@@ -41,7 +41,7 @@ fn rule(name: &str, header: &str, sql: &str) -> Arc<diagnostics::Source> {
 }
 
 /// Rules of every kind that JUDGE remembers something for.
-fn rules() -> Vec<Arc<diagnostics::Source>> {
+pub(crate) fn rules() -> Vec<Arc<diagnostics::Source>> {
     let window = "hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '10 seconds')";
     vec![
         rule(
@@ -84,20 +84,20 @@ fn rules() -> Vec<Arc<diagnostics::Source>> {
     ]
 }
 
-fn set(rules: Vec<Arc<diagnostics::Source>>) -> RuleSet {
+pub(crate) fn set(rules: Vec<Arc<diagnostics::Source>>) -> RuleSet {
     let base = files::read(&[], Path::new("schemas/tables"), Path::new("sql/reference")).expect("the files are there");
     let (set, problems) = RuleSet::compile(Files { rules, ..base }, Settings { idle_after_ms: Some(20_000) });
     assert!(!RuleSet::broken(&problems), "{problems:?}");
     set
 }
 
-fn announce(number: u64, set: &RuleSet) -> Vec<u8> {
-    let record = RuleSetRecord::new(number, &set.hash, None, 1, (0, 0), set.settings, &set.files);
+fn announce(number: u64, set: &RuleSet, partitions: i32) -> Vec<u8> {
+    let record = RuleSetRecord::new(number, &set.hash, None, partitions, (0, 0), set.settings, &set.files);
     Record::RuleSet(record).encode(RecordFormat::newest()).expect("it encodes")
 }
 
 /// Two minutes of requests: one service fails for a while, one falls silent, one comes late.
-fn requests() -> Vec<String> {
+pub(crate) fn requests() -> Vec<String> {
     let mut lines = Vec::new();
     for n in 0..1_200_i64 {
         let at = n * 100;
@@ -116,22 +116,27 @@ fn requests() -> Vec<String> {
     lines
 }
 
-/// The partials log that FOLD makes of the requests, 40 at a time.
+/// The partials log that FOLD makes of the requests.
 fn log(sets: &[RuleSet]) -> Vec<Vec<u8>> {
+    log_of(sets, &requests(), (0, 1))
+}
+
+/// One partition of so many of the partials log that FOLD makes of events, 40 at a time: a part of them by each set and
+/// those before.
+pub(crate) fn log_of(sets: &[RuleSet], lines: &[String], (partition, partitions): (i32, i32)) -> Vec<Vec<u8>> {
     let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
     let source = Source { table: "requests".into(), partition: 0 };
     let origin = Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1, begun: None, life: 0 };
-    let lines = requests();
     let part = lines.len().div_ceil(sets.len());
     let mut records = Vec::new();
     for ((number, set), lines) in (1..).zip(sets).zip(lines.chunks(part)) {
-        records.push(announce(number, set));
+        records.push(announce(number, set, partitions));
         // As FOLD does, by every set that is still needed.
         let numbered =
             |(set, number): (&RuleSet, u64)| (Arc::new(RuleSet::compile(set.files.clone(), set.settings).0), number);
         let needed: Vec<_> = sets.iter().zip(1..=number).map(numbered).collect();
         let first = i64::try_from(part).unwrap() * (i64::try_from(number).unwrap() - 1);
-        let mut fold = Fold::new(&needed, limits, 1, 100, 4 << 20).expect("a fold");
+        let mut fold = Fold::new(&needed, limits, partitions, 100, 4 << 20).expect("a fold");
         fold.begin(&source, origin.clone(), first).expect("begun");
         for (at, lines) in lines.chunks(40).enumerate() {
             let start = first + i64::try_from(at * 40).unwrap();
@@ -147,7 +152,8 @@ fn log(sets: &[RuleSet]) -> Vec<Vec<u8>> {
                 .collect();
             fold.events(&source, &messages).expect("folded");
             let transaction = fold.due(i64::try_from(at).unwrap() * 200).expect("due").expect("something to say");
-            records.extend(transaction.records.into_iter().map(|(_, bytes)| bytes));
+            let own = transaction.records.into_iter().filter(|(to, _)| *to == partition);
+            records.extend(own.map(|(_, bytes)| bytes));
         }
     }
     records
@@ -155,22 +161,26 @@ fn log(sets: &[RuleSet]) -> Vec<Vec<u8>> {
 
 /// When the process dies.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Crash {
+pub(crate) enum Crash {
     Never,
     /// After a record, before what it gave is written.
     Before(usize),
     /// After a record, when what it gave is written.
     After(usize),
+    /// After so many steps of those in which many windows are closed.
+    Between(usize),
 }
 
 /// What Kafka holds of JUDGE's work.
 #[derive(Default)]
-struct Written {
+pub(crate) struct Written {
     state: BTreeMap<String, Option<Vec<u8>>>,
-    readings: Vec<String>,
-    breaches: Vec<String>,
+    pub(crate) readings: Vec<String>,
+    pub(crate) breaches: Vec<String>,
     /// The blocks of readings, as STORE gets them.
     blocks: Vec<RecordBatch>,
+    /// In how many further steps windows were closed.
+    pub(crate) steps: usize,
 }
 
 impl Written {
@@ -220,7 +230,7 @@ impl Written {
     }
 }
 
-fn play(log: &[Vec<u8>], snapshot_ms: i64, crash: Crash) -> Written {
+pub(crate) fn play(log: &[Vec<u8>], snapshot_ms: i64, crash: Crash) -> Written {
     play_by(log, snapshot_ms, crash, 100)
 }
 
@@ -234,10 +244,20 @@ fn play_by(log: &[Vec<u8>], snapshot_ms: i64, crash: Crash, step: i64) -> Writte
         now += step;
         judge.record(0, i64::try_from(at).unwrap(), i64::MAX / 2, &log[at]).expect("judged");
         let mut due = judge.due(now).expect("due");
+        let mut died = false;
         while judge.is_unfinished() {
             due.into_iter().for_each(|transaction| written.write(transaction));
+            written.steps += 1;
+            if crash == Crash::Between(written.steps) {
+                (crash, died, due) = (Crash::Never, true, None);
+                break;
+            }
             judge.go_on().expect("closed");
             due = judge.due(now).expect("due");
+        }
+        if died {
+            (judge, at) = written.begin(snapshot_ms, now);
+            continue;
         }
         if crash == Crash::Before(at) {
             crash = Crash::Never;
@@ -261,7 +281,7 @@ fn play_by(log: &[Vec<u8>], snapshot_ms: i64, crash: Crash, step: i64) -> Writte
 }
 
 /// A crash around every so many records of a log changes nothing that is said.
-fn survives(log: &[Vec<u8>], every: usize, at_least: usize) {
+pub(crate) fn survives(log: &[Vec<u8>], every: usize, at_least: usize) {
     let undisturbed = play(log, 400, Crash::Never);
     assert!(undisturbed.readings.len() > at_least && undisturbed.breaches.len() > 2, "{:#?}", undisturbed.breaches);
     for snapshot_ms in [400, 1_000_000] {

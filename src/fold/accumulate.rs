@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch},
-    compute::filter_record_batch,
+    compute::{CastOptions, cast_with_options, filter_record_batch},
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
 };
 use datafusion::{
@@ -242,7 +242,8 @@ fn states_batch(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatc
         cast.push(if column.data_type() == field.data_type() {
             column
         } else {
-            arrow::compute::cast(&column, field.data_type())?
+            // What does not fit is an error: NULL would be another state.
+            cast_with_options(&column, field.data_type(), &CastOptions { safe: false, ..CastOptions::default() })?
         });
     }
     Ok(RecordBatch::try_new(Arc::clone(schema), cast)?)

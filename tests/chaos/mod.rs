@@ -76,7 +76,8 @@ WHERE duration_ms > -BOUND
 GROUP BY service
 "#;
 /// A rule of a table that there is not.
-const BROKEN: &str = "SELECT count(*) AS value FROM hop(nothing, event_time, INTERVAL '1 second', INTERVAL '2 seconds')";
+const BROKEN: &str =
+    "SELECT count(*) AS value FROM hop(nothing, event_time, INTERVAL '1 second', INTERVAL '2 seconds')";
 
 /// How the run is sized.
 pub(crate) struct Plan {
