@@ -87,7 +87,7 @@ fn states_that_cannot_be_merged_fence_off_the_rules_that_use_them() {
     };
     assert!(last("failures") < "2026-01-01T00:01:05Z", "{}", last("failures"));
     assert!(last("all") > "2026-01-01T00:01:40Z", "{}", last("all"));
-    survives(&log, 4, 20);
+    survives(&log, 10, 20);
 }
 
 /// A rule waits for a table of which nobody has seen anything. Who changes it to do without is not made to wait.
@@ -116,7 +116,7 @@ fn who_turns_away_from_a_table_that_stands_still_need_not_wait_for_it() {
     let log = log_of(&[set(vec![both, failures()]), set(vec![one, failures()])], &requests(), (0, 1));
     let readings = of_calls(&play(&log, 400, Crash::Never).readings);
     assert!(readings.len() > 10 && !readings.iter().any(|line| line.contains("|partial|")), "{readings:#?}");
-    survives(&log, 4, 20);
+    survives(&log, 10, 20);
 }
 
 /// A rule whose series are no longer spread is judged in partition 0: what is open of it elsewhere is resolved there, and says

@@ -160,8 +160,12 @@ fn a_rule_set_that_is_too_large_for_a_record_is_refused() {
     let world = world(&config);
     let job = job(&config, &case);
     let mut files = case.set.files.clone();
-    let rule = &mut files.rules[0];
-    *rule = Arc::new(Source { path: rule.path.clone(), text: format!("{}\n-- {}", rule.text, "x".repeat(2 << 20)) });
+    // Each of them is as long as a rule may be.
+    let rule = Arc::clone(&files.rules[0]);
+    files.rules.extend((0..20).map(|n| {
+        let text = rule.text.replace("name: failures", &format!("name: failures_{n}"));
+        Arc::new(Source { path: format!("failures_{n}.sql"), text: format!("{text}\n-- {}", "x".repeat(60_000)) })
+    }));
     let (large, problems) = RuleSet::compile(files, oracle::SETTINGS);
     assert!(!RuleSet::broken(&problems), "{problems:?}");
     let announce = |set: &RuleSet, version: usize| {

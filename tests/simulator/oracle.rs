@@ -185,6 +185,8 @@ pub(crate) struct Case {
     pub(crate) until: i64,
     /// How late events may be, where some are.
     lateness_ms: i64,
+    /// Of how many partitions events come; nobody ever writes to the others.
+    speaking: usize,
 }
 
 impl Case {
@@ -203,12 +205,27 @@ impl Case {
         let replayed = compile(set.files.rules.clone(), backtest::SETTINGS);
         let set_otherwise = otherwise_compiled.swap_remove(0);
         let until = last_end_until(START + SPAN_MS - 6_000, 5_000);
-        Self { set, versions, sets, other, set_otherwise, replayed, until, lateness_ms: 0 }
+        Self {
+            set,
+            versions,
+            sets,
+            other,
+            set_otherwise,
+            replayed,
+            until,
+            lateness_ms: 0,
+            speaking: usize::try_from(SOURCE_PARTITIONS).unwrap(),
+        }
     }
 
     /// Rules whose files change.
     pub(crate) fn plain() -> Self {
         Self::new((0..VERSIONS).map(sources))
+    }
+
+    /// The same, with a partition that nobody writes to.
+    pub(crate) fn quiet() -> Self {
+        Self { speaking: 1, ..Self::plain() }
     }
 
     /// Rules that look back, and such over others.
@@ -261,7 +278,7 @@ impl Case {
                 (true, 2) => event(Some(time - AGE_MS - 60_000)),
                 (true, _) => event(Some(time)).split_off(9),
             };
-            let partition = i32::try_from(random.below(usize::try_from(SOURCE_PARTITIONS).unwrap())).unwrap();
+            let partition = i32::try_from(random.below(self.speaking)).unwrap();
             let late = late.then_some(time).filter(|_| !garbage);
             sent.push(Sent { due_ms: START + at, place: (TOPIC.to_owned(), partition), payload, garbage, late });
         }
