@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{watch::Watched, *};
 use crate::rules::{defaults::Defaults, header};
 
 fn root() -> &'static Path {
@@ -177,4 +177,80 @@ fn rule_files_come_from_a_commit_where_they_are_as_they_are_in_it() {
     assert_eq!(read("current/rules"), read("two/rules"), "a link to it");
     let commit = fs::read_to_string(one.join(".git/worktrees/two/HEAD")).unwrap();
     assert_eq!(read("two/rules").unwrap().commit, commit.trim());
+}
+
+/// Every version has the same length, and the same time of the last change: as from an archive.
+fn version(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+    fs::File::options().append(true).open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+}
+
+/// Sets a symbolic link anew, at once.
+fn link(to: &Path, at: &Path) {
+    let new = at.with_file_name("new");
+    std::os::unix::fs::symlink(to, &new).unwrap();
+    fs::rename(&new, at).unwrap();
+}
+
+/// How the files of rules came, or come to another version; the folder is for the test alone.
+type Step = fn(&Path);
+
+#[test]
+fn changes_of_files_are_noticed_however_they_come() {
+    // What it is, the path of the rules, the first version, and the second.
+    let ways: [(&str, &str, Step, Step); 4] = [
+        ("edited", "", |root| version(&root.join("a.sql"), "one"), |root| version(&root.join("a.sql"), "two")),
+        (
+            "replaced",
+            "",
+            |root| version(&root.join("a.sql"), "one"),
+            |root| {
+                version(&root.join("a.sql~"), "two");
+                fs::rename(root.join("a.sql~"), root.join("a.sql")).unwrap();
+            },
+        ),
+        (
+            "a ConfigMap",
+            "",
+            |root| {
+                version(&root.join("..2026_1/a.sql"), "one");
+                link(Path::new("..2026_1"), &root.join("..data"));
+                link(Path::new("..data/a.sql"), &root.join("a.sql"));
+            },
+            |root| {
+                version(&root.join("..2026_2/a.sql"), "two");
+                link(Path::new("..2026_2"), &root.join("..data"));
+                fs::remove_dir_all(root.join("..2026_1")).unwrap();
+            },
+        ),
+        (
+            "a checkout behind a link",
+            "current/rules",
+            |root| {
+                version(&root.join("one/rules/a.sql"), "one");
+                link(Path::new("one"), &root.join("current"));
+            },
+            |root| {
+                version(&root.join("two/rules/a.sql"), "two");
+                link(Path::new("two"), &root.join("current"));
+            },
+        ),
+    ];
+    for (what, rules, first, second) in ways {
+        let root = tempfile::tempdir().unwrap();
+        first(root.path());
+        let mut config =
+            crate::config::load(&crate::config::Sources::default()).unwrap_or_else(|problems| panic!("{problems}"));
+        config.rules.path = root.path().join(rules);
+        let mut watched = Watched::in_use(&config);
+        assert!(watched.changed(&config).is_none(), "{what}: as they were");
+        second(root.path());
+        assert!(watched.changed(&config).is_none(), "{what}: somebody may still be writing");
+        let (files, _) = watched.changed(&config).unwrap_or_else(|| panic!("{what}: not noticed")).unwrap();
+        assert_eq!(files.rules.iter().map(|rule| rule.text.as_str()).collect::<Vec<_>>(), ["two"], "{what}");
+        assert!(watched.changed(&config).is_none(), "{what}: once");
+        watched.look_again();
+        assert!(watched.changed(&config).is_some(), "{what}: again, where somebody asks");
+    }
 }

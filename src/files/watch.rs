@@ -2,15 +2,16 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use super::{git, newest, read};
 use crate::{config::Config, loops::rules::Provenance, rules::Files};
 
-/// Files as they were when they were looked at: path, length, and time of the last change.
-type Seen = Vec<(PathBuf, u64, Option<SystemTime>)>;
+/// Files as they were when they were looked at: path, inode, and when the inode was changed last. The time of the last change
+/// of the content may be that of a build or of an archive, the same for all versions.
+type Seen = Vec<(PathBuf, u64, (i64, i64))>;
 
 /// Watches the files of rules, reference data and tables: a Git checkout behind a symbolic link that is set anew, a mounted
 /// ConfigMap, a plain folder that somebody edits.
@@ -71,7 +72,7 @@ fn below(path: &Path, seen: &mut Seen) {
             }
         }
     } else {
-        seen.push((path.to_owned(), found.len(), found.modified().ok()));
+        seen.push((path.to_owned(), found.ino(), (found.ctime(), found.ctime_nsec())));
     }
 }
 
