@@ -411,6 +411,19 @@ fn an_older_rule_set_does_not_take_the_log_back() {
     let restored = changed.set("cleanup.policy", "delete").set("message.timestamp.type", "LogAppendTime");
     futures::executor::block_on(admin.alter_configs([&restored], &AdminOptions::new())).expect("it is changed");
     let folder = tempfile::tempdir().expect("a folder");
+    // A number of partitions that the topics don't have stops whoever starts with it.
+    let log = folder.path().join("partitions.log");
+    let mut other = command(&kafka, &clickhouse);
+    other.arg("run").env("TIERWATCH__TOPICS__PARTITIONS", "3").stdout(Stdio::null());
+    let mut process =
+        other.stderr(std::fs::File::create(&log).expect("the log can be written")).spawn().expect("the binary starts");
+    wait_for("an end", &[&log], Duration::from_secs(60), || {
+        let ended = process.try_wait().expect("it can be asked");
+        assert!(ended.is_none_or(|status| !status.success()), "it started");
+        ended.is_none().then(|| "it runs".to_owned())
+    });
+    let text = std::fs::read_to_string(&log).expect("a log");
+    assert!(text.contains("has 4 partitions") && text.contains("set topics.partitions = 4"), "{text}");
     let mut said = Vec::new();
     for (name, rule, wanted) in [
         ("newer", "success_ratio.sql", "the rule set was written to the log"),
