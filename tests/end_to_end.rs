@@ -289,7 +289,7 @@ pub(crate) fn read_all(brokers: &str, topic: &str, partitions: i32) -> Vec<(BTre
     consumer.assign(&list).expect("assigned");
     let (mut records, mut ends) = (Vec::new(), BTreeSet::new());
     while ends.len() < usize::try_from(partitions).unwrap() {
-        match consumer.poll(Duration::from_secs(10)) {
+        match consumer.poll(Duration::from_secs(60)) {
             Some(Ok(message)) => {
                 let headers = message.headers().map(|headers| {
                     headers
