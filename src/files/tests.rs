@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, os::unix::fs::MetadataExt};
 
 use serde_json::{Value, json};
 
@@ -179,11 +179,16 @@ fn rule_files_come_from_a_commit_where_they_are_as_they_are_in_it() {
     assert_eq!(read("two/rules").unwrap().commit, commit.trim());
 }
 
-/// Every version has the same length, and the same time of the last change: as from an archive.
+/// Every version has the same length, and the same time of the last change: as from an archive. Clocks of file systems tick
+/// every few milliseconds; it is written until the tick is another.
 fn version(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-    fs::File::options().append(true).open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let changed = || fs::metadata(path).ok().map(|found| (found.ctime(), found.ctime_nsec()));
+    let before = changed();
+    while changed() == before {
+        fs::write(path, text).unwrap();
+        fs::File::options().append(true).open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    }
 }
 
 /// Sets a symbolic link anew, at once.
