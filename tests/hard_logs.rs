@@ -1,6 +1,9 @@
 //! JUDGE on logs that are hard on it: times that jump, states that cannot be merged, tables that stand still, rules that move.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use arrow::{
     array::{ArrayRef, Int64Array, RecordBatch},
@@ -14,10 +17,10 @@ use tierwatch::{
         stage::{Stage as Judge, StateOptions},
     },
     partial::{Record, RecordFormat},
-    rules::RuleSets,
+    rules::{RuleSets, diagnostics::Source},
 };
 
-use crate::recovery::{Crash, START, log_of, play, requests, rule, rules, set, survives};
+use crate::recovery::{Crash, ONCE, START, log_of, play, requests, rule, rules, set, survives};
 
 /// Time jumps by hours, and many windows are due at once. They are closed in steps, so that the broker is heard between, and
 /// whoever takes over in the middle goes on where the one before stopped.
@@ -88,6 +91,54 @@ fn states_that_cannot_be_merged_fence_off_the_rules_that_use_them() {
     assert!(last("failures") < "2026-01-01T00:01:05Z", "{}", last("failures"));
     assert!(last("all") > "2026-01-01T00:01:40Z", "{}", last("all"));
     survives(&log, 10, 20);
+}
+
+/// A rule that is fenced off, mended, and put back as it was fails anew: that is another breach, whoever tells of it.
+#[test]
+fn a_rule_that_is_put_back_as_it_failed_fails_anew() {
+    let failing = rule("once", "levels: {warning: value > 1}\nfor: 0s", ONCE);
+    let mended = rule(
+        "once",
+        "levels: {warning: value > 1}\nfor: 0s",
+        &ONCE.replace("count(*) % (1 - least(", "(0 * least(").replace("5 seconds", "2 seconds"),
+    );
+    let mut lines = requests();
+    let last = lines.len() - lines.len() / 5;
+    for line in lines.iter_mut().skip(last).filter(|line| line.contains("payments")) {
+        *line = line.replace("\"status_code\":200", "\"status_code\":503");
+    }
+    let with = |once: &Arc<Source>| set(vec![rules().swap_remove(0), Arc::clone(once)]);
+    let log = log_of(&[with(&failing), with(&mended), with(&failing)], &lines, (0, 1));
+    let mut told: Vec<Vec<(Happened, String)>> = Vec::new();
+    for restored in [false, true] {
+        let options = StateOptions { snapshot_interval_ms: 1_000, part_bytes_max: 4 << 20 };
+        let mut judge = Judge::new(options, RuleSets::default());
+        let (mut state, mut events) = (BTreeMap::new(), Vec::new());
+        judge.begin(0, Recorded::default(), 0, "one", 0).expect("begun");
+        for (position, bytes) in (0..).zip(&log) {
+            judge.record(0, position, i64::MAX / 2, bytes).expect("judged");
+            let Some(due) = judge.due(position * 2_000).expect("due") else { continue };
+            state.extend(due.state.into_iter().map(|(_, key, value)| (key, value)));
+            let fenced = due.alerts.into_iter().filter(|alert| alert.event.rule == "tierwatch_rule_fenced");
+            events.extend(fenced.map(|alert| (alert.event.happened, alert.event.id)));
+            if restored {
+                let mut recorded = Recorded::default();
+                state.iter().for_each(|(key, value): (&String, &Option<Vec<u8>>)| recorded.take(key, value.as_deref()));
+                judge.forget(0);
+                let (next, _) = judge.begin(0, recorded, 0, "one", position * 2_000).expect("begun");
+                (next..=position).for_each(|at| {
+                    let bytes = &log[usize::try_from(at).unwrap()];
+                    judge.record(0, at, i64::MAX / 2, bytes).expect("judged");
+                });
+            }
+        }
+        told.push(events);
+    }
+    let happened: Vec<Happened> = told[0].iter().map(|(happened, _)| *happened).collect();
+    assert_eq!(happened, [Happened::Opened, Happened::Resolved, Happened::Opened], "{told:?}");
+    let ids: BTreeSet<&String> = told[0].iter().map(|(_, id)| id).collect();
+    assert_eq!(ids.len(), 3, "{told:?}");
+    assert_eq!(told[0], told[1], "a snapshot knows it, too");
 }
 
 /// A rule waits for a table of which nobody has seen anything. Who changes it to do without is not made to wait.

@@ -470,7 +470,7 @@ fn a_rule_that_is_removed_resolves_its_breaches() {
 }
 
 /// A rule that fails once requests do.
-const ONCE: &str = "SELECT service, count(*) % (1 - least(count(*) FILTER (WHERE status_code >= 500), 1)) AS value FROM hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '30 seconds') GROUP BY service";
+pub(crate) const ONCE: &str = "SELECT service, count(*) % (1 - least(count(*) FILTER (WHERE status_code >= 500), 1)) AS value FROM hop(requests, event_time, INTERVAL '5 seconds', INTERVAL '30 seconds') GROUP BY service";
 
 /// Replay evaluates nothing, so it does not see why a version that waited took over early.
 #[test]

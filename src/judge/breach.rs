@@ -149,10 +149,11 @@ impl Fenced {
     }
 
     /// The built-in technical breach about a rule that failed: opened when it is fenced off, resolved when it has changed.
-    /// `None` where another partition tells.
+    /// `None` where another partition tells. `came_with`: the number of the rule set that brought the version.
     pub(super) fn tell(
         &self,
         rule: &Rule,
+        came_with: u64,
         (partition, partitions): (i32, i32),
         end: Millis,
         happened: Happened,
@@ -181,8 +182,10 @@ impl Fenced {
             owner: &rule.header.owner,
             runbook_url: &rule.header.annotations.runbook_url,
         };
-        // The version, not the window, tells one failure from the next: a replay may find it at another window.
-        Some(technical(series, &rule.version, (end, end - rule.slide_ms, end), happened, &rule.version, text))
+        // What tells one failure from the next is the version and the set that brought it, as it may be put back as it was;
+        // not the window, because a replay may find it at another one.
+        let which = format!("{}\u{1f}{came_with}", rule.version);
+        Some(technical(series, &rule.version, (end, end - rule.slide_ms, end), happened, &which, text))
     }
 }
 

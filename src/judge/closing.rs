@@ -321,12 +321,12 @@ impl Judge {
 
     /// Fences a rule off until it changes.
     pub(super) fn fence(&mut self, rule: &Arc<Rule>, end: Millis, fenced: Fenced, out: &mut Vec<Output>) {
-        let home = self.home();
+        let (home, came_with) = (self.home(), self.came_with(rule));
         let state = self.states.entry(rule.header.name.clone()).or_default();
         if state.fenced.is_some() {
             return;
         }
-        if let Some(told) = fenced.tell(rule, home, end, Happened::Opened) {
+        if let Some(told) = fenced.tell(rule, came_with, home, end, Happened::Opened) {
             let (rule, reason) = (rule.header.name.clone(), fenced.reason().to_owned());
             out.extend([Output::Notice(Notice::Fenced { rule, reason }), told]);
         }

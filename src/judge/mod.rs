@@ -89,6 +89,8 @@ pub struct Judge {
     missed_rules: u64,
     /// The number of the first rule set in this log.
     first_rules: u64,
+    /// For each rule, the numbers of the later sets that brought a version of it: of those kept here, in order.
+    came: BTreeMap<String, Vec<u64>>,
     /// The first window end of the readings that each fold over readings was given.
     fed_from: BTreeMap<String, Millis>,
     /// What was told of source partitions and is not over.
@@ -193,6 +195,7 @@ impl Judge {
             remembered: Vec::new(),
             missed_rules: 0,
             first_rules: 0,
+            came: BTreeMap::new(),
             fed_from: BTreeMap::new(),
             sources: Sources::default(),
             care: Care::default(),

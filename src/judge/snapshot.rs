@@ -29,6 +29,8 @@ struct Header {
     older: Vec<(RuleSetRecord, Vec<String>)>,
     #[serde(default)]
     first_rules: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    came: BTreeMap<String, Vec<u64>>,
     chain: Chain,
     states: BTreeMap<String, RuleHeader>,
     panes: Vec<PaneHeader>,
@@ -122,6 +124,7 @@ impl Judge {
             rules: self.rules.as_ref().map(|active| active.record.as_ref().clone()),
             older: older.into_values().collect(),
             first_rules: self.first_rules,
+            came: self.came.clone(),
             chain: self.chain.clone(),
             states: states.collect(),
             panes,
@@ -144,6 +147,7 @@ impl Judge {
         judge.chain = header.chain;
         judge.rules = rules;
         judge.first_rules = header.first_rules;
+        judge.came = header.came;
         judge.sources = header.sources;
         for (record, names) in header.older {
             let set = compiled.get(&record).map_err(SnapshotError::Rules)?;

@@ -78,16 +78,12 @@ impl Judge {
         for rule in &before.set.rules {
             let name = &rule.header.name;
             let Some(new) = active.set.rule(name) else {
-                let judging = self.judging(rule);
-                self.older.remove(name);
-                self.remove(&judging, "rule_removed", mode, out);
+                self.remove(rule, "rule_removed", mode, out);
                 continue;
             };
             if rule.spread && !new.spread && self.partition != 0 {
                 // From here on another partition judges all of its series.
-                let judging = self.judging(rule);
-                self.older.remove(name);
-                self.remove(&judging, "moved", mode, out);
+                self.remove(rule, "moved", mode, out);
                 continue;
             }
             // Where neither is judged, none need wait for the other.
@@ -103,20 +99,21 @@ impl Judge {
                 older.remove(1);
             }
         }
+        self.note_what_came(&before, &active);
         self.replan()?;
         if mode == Mode::Replay {
             return Ok(());
         }
         let home = (self.partition, active.record.partitions);
         for rule in &active.set.rules {
-            let judging = self.judging(rule);
+            let (judging, came_with) = (self.judging(rule), self.came_with(rule));
             if judging.version != rule.version
                 && let Some(state) = self.states.get_mut(&rule.header.name).filter(|state| state.next_end.is_none())
                 && let Some(fenced) = state.fenced.take()
             {
                 // Fenced off before its first window, it would wait for one that may never come.
                 if is_time(append_ms) {
-                    out.extend(fenced.tell(&judging, home, append_ms, Happened::Resolved));
+                    out.extend(fenced.tell(&judging, came_with, home, append_ms, Happened::Resolved));
                 }
                 self.take_over(rule, usize::MAX, mode, out)?;
                 continue;
@@ -166,6 +163,31 @@ impl Judge {
     pub(super) fn judged_since(&self, rule: &Arc<Rule>, active: &Active) -> u64 {
         let older = self.older.get(&rule.header.name).and_then(|older| older.first());
         older.map_or(&active.record, |older| &older.record).since()
+    }
+
+    /// Notes which rules another set brings, anew or in another version, and forgets what no version that is kept came with.
+    fn note_what_came(&mut self, before: &Active, active: &Active) {
+        for rule in &active.set.rules {
+            if before.set.rule(&rule.header.name).is_none_or(|before| before.version != rule.version) {
+                self.came.entry(rule.header.name.clone()).or_default().push(active.record.number);
+            }
+        }
+        self.came.retain(|name, numbers| {
+            let oldest =
+                self.older.get(name).and_then(|older| older.first()).map_or(&active.record, |older| &older.record);
+            let until = numbers.partition_point(|number| *number <= oldest.number);
+            numbers.drain(..until.saturating_sub(1));
+            active.set.rule(name).is_some()
+        });
+    }
+
+    /// The number of the rule set that brought the version of a rule that judges now; 0 where it was in the first one.
+    pub(super) fn came_with(&self, rule: &Rule) -> u64 {
+        let name = &rule.header.name;
+        let older = self.older.get(name).and_then(|older| older.first()).map(|older| older.record.number);
+        let number = older.or(self.rules.as_ref().map(|active| active.record.number)).unwrap_or(0);
+        let came = self.came.get(name).and_then(|numbers| numbers.iter().rfind(|came| **came <= number));
+        came.copied().unwrap_or(0)
     }
 
     /// The versions of a rule that wait for the one that judges, by their place in the list, the oldest first; the one in
@@ -270,7 +292,7 @@ impl Judge {
         mode: Mode,
         out: &mut Vec<Output>,
     ) -> Result<()> {
-        let home = self.home();
+        let (home, came_with) = (self.home(), self.came_with(in_force));
         let Some(mut older) = self.older.remove(&in_force.header.name) else { return Ok(()) };
         let rule = Arc::clone(&older[0].rule);
         let newer = older.split_off(at.min(older.len()));
@@ -281,7 +303,7 @@ impl Judge {
         if let Some(state) = self.states.get_mut(&rule.header.name) {
             if let (Some(fenced), Mode::Live) = (state.fenced.take(), mode) {
                 let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
-                out.extend(fenced.tell(&rule, home, end, Happened::Resolved));
+                out.extend(fenced.tell(&rule, came_with, home, end, Happened::Resolved));
             }
             if new.output.schema != rule.output.schema {
                 // What is recorded of the one cannot be read as of the other.
@@ -340,10 +362,12 @@ impl Judge {
 
     /// Resolves what is open of a rule, and forgets it.
     fn remove(&mut self, rule: &Arc<Rule>, reason: &'static str, mode: Mode, out: &mut Vec<Output>) {
+        let (rule, came_with) = (&self.judging(rule), self.came_with(rule));
+        self.older.remove(&rule.header.name);
         let Some(mut state) = self.states.remove(&rule.header.name) else { return };
         let end = state.next_end.map_or(0, |end| end - rule.slide_ms);
         if let (Some(fenced), Mode::Live) = (state.fenced.take(), mode) {
-            out.extend(fenced.tell(rule, self.home(), end, Happened::Resolved));
+            out.extend(fenced.tell(rule, came_with, self.home(), end, Happened::Resolved));
         }
         if let (Some(since), Mode::Live) = (state.overflowing.take(), mode) {
             out.push(breach::overflowing(rule, self.partition, (since, end), Happened::Resolved));

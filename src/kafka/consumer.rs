@@ -26,6 +26,9 @@ const EVENTS_MAX: usize = 1_000;
 /// session of those who leave without a word.
 const HEARTBEAT_MAX: Duration = Duration::from_millis(2_500);
 
+/// After how long without a word of the group that is told, and how often again.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// How long a broker may take to tell the ids of topics, and how often one that never does is asked.
 const ID_WAIT: Duration = Duration::from_secs(3);
 const UNTOLD_MAX: u32 = 2;
@@ -77,6 +80,10 @@ pub struct GroupConsumer {
     held: BTreeSet<TopicPartition>,
     /// Partitions that were held once and not read since: the client keeps them paused, whoever owns them meanwhile.
     paused: BTreeSet<TopicPartition>,
+    /// Since when the group has given nothing, not even an empty assignment, and how often that was told.
+    without: Option<(Instant, u32)>,
+    /// The group's name.
+    group: String,
 }
 
 /// A client that only asks, outside of the group's balance. After an error it is made anew: one that has asked while a broker
@@ -119,6 +126,7 @@ pub enum Polled<'a> {
 
 impl GroupConsumer {
     /// A member of `group` that reads nothing yet.
+    #[expect(clippy::disallowed_methods, reason = "how long nothing is heard is told, and changes nothing else")]
     pub fn join(client: &ClientConfig, group: &str, session_timeout: Duration) -> Result<Self, Error> {
         let session = session_timeout.as_millis().to_string();
         let heartbeat = (session_timeout / 4).min(HEARTBEAT_MAX);
@@ -150,6 +158,8 @@ impl GroupConsumer {
             queues: BTreeMap::new(),
             held: BTreeSet::new(),
             paused: BTreeSet::new(),
+            without: Some((Instant::now(), 0)),
+            group: group.to_owned(),
         })
     }
 
@@ -176,6 +186,7 @@ impl GroupConsumer {
             }
         }
         let notes = std::mem::take(&mut *rebalances.lock().unwrap_or_else(PoisonError::into_inner));
+        self.tell_of_silence(notes.last());
         for note in &notes {
             if let Rebalance::Revoked(partitions) = note {
                 for partition in partitions {
@@ -185,6 +196,27 @@ impl GroupConsumer {
             }
         }
         Ok(notes)
+    }
+
+    /// Says so where nothing is read because the group gives nothing: it would look like a world without events.
+    #[expect(clippy::disallowed_methods, reason = "how long nothing is heard is told, and changes nothing else")]
+    fn tell_of_silence(&mut self, last: Option<&Rebalance>) {
+        match last {
+            Some(Rebalance::Assigned(_)) => self.without = None,
+            Some(Rebalance::Revoked(_)) => self.without = Some((Instant::now(), 0)),
+            None => {}
+        }
+        if let Some((since, told)) = &mut self.without
+            && since.elapsed() >= SILENCE * (*told + 1)
+        {
+            *told += 1;
+            tracing::warn!(
+                group = self.group,
+                seconds = since.elapsed().as_secs(),
+                "waiting for the group to give out partitions; if this goes on, look whether the broker that coordinates the \
+                 group answers (kafka-consumer-groups --describe --group), and restart it if it does not"
+            );
+        }
     }
 
     /// Begins to read a partition at a position; where it is read already, what was fetched is dropped.

@@ -44,7 +44,12 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
                     }
                     take_over(job, &mut stage, edge, &partitions).await?;
                 }
-                Rebalance::Revoked(partitions) => partitions.iter().for_each(|partition| stage.forget(partition.1)),
+                Rebalance::Revoked(partitions) => {
+                    for (_, partition) in &partitions {
+                        tracing::info!(partition, "no longer judging");
+                        stage.forget(*partition);
+                    }
+                }
             }
         }
         busy = false;

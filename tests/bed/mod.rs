@@ -112,6 +112,13 @@ impl Kafka {
         logs(&self.dir)
     }
 
+    /// Whether a coordinator of the broker that runs took a half-read log for whole, and said so: see [`Kafka::format`]. It
+    /// may answer nobody from then on, until the broker is started again.
+    pub(crate) fn is_half_read(&self) -> bool {
+        let log = self.logs().pop().map(|log| fs::read_to_string(log).unwrap_or_default());
+        log.is_some_and(|log| log.contains("is out of sync with the underlying log"))
+    }
+
     /// Stops the broker if it runs, and starts it on the same port with the same data. It takes
     /// four seconds: the controller waits out the killed broker's session of three.
     pub(crate) fn restart(&mut self) {

@@ -58,6 +58,8 @@ const FAULTS: usize = 3;
 const IDLE_AFTER: &str = "5m";
 /// How long judging may take to go on after a fault is over.
 const RECOVERY_MAX: Duration = Duration::from_secs(90);
+/// How long a broker is waited for that has read its groups by half, before it is started again.
+const HALF_READ_MAX: Duration = Duration::from_secs(30);
 
 /// A rule with a window end each second, to see by its progress when judging stands still. What changes of it when rules
 /// change is its levels, which are never reached, or its fold, which counts the same as before.
@@ -184,14 +186,17 @@ fn run(plan: &Plan, bed: &mut Bed) {
         fleet.add(plan, &bed.kafka, &bed.clickhouse);
     }
     let began = Instant::now();
-    recovered(&mut fleet, &watch, now(), "the first readings");
+    recovered(&mut fleet, &watch, &mut bed.kafka, now(), "the first readings");
     println!("{:>6.1} s: the first readings", began.elapsed().as_secs_f64());
 
-    let mut injected = Vec::new();
+    let (mut injected, mut half_read) = (Vec::new(), 0);
     for (number, kind) in kinds.into_iter().enumerate() {
-        let fault = fleet.inject(plan, kind, &mut random, &mut bed.kafka, &mut bed.clickhouse);
+        let mut fault = fleet.inject(plan, kind, &mut random, &mut bed.kafka, &mut bed.clickhouse);
         let what = format!("recovery from {}", fault.what);
-        recovered(&mut fleet, &watch, fault.over_ms, &what);
+        if recovered(&mut fleet, &watch, &mut bed.kafka, fault.over_ms, &what) {
+            fault.what += ", and started again as it had read its groups by half";
+            half_read += 1;
+        }
         println!(
             "{:>6.1} s: {:>3}. {}, judging again everywhere {:.1} s after its end; {} events",
             began.elapsed().as_secs_f64(),
@@ -220,6 +225,7 @@ fn run(plan: &Plan, bed: &mut Bed) {
     let ended = now();
     let mut report = Report::new(plan, &written, &injected, &watch.pauses(&injected, ended));
     report.times(took, caught_up);
+    report.half_read(half_read);
 
     let judged = oracle::compare(&rules, &set, &written, bed, until);
     report.judged(judged);
@@ -230,16 +236,24 @@ fn run(plan: &Plan, bed: &mut Bed) {
     }
 }
 
-/// Waits until all instances are members again, and every partition is judged again.
-fn recovered(fleet: &mut Fleet, watch: &Arc<Watch>, since_ms: i64, what: &str) {
+/// Waits until all instances are members again, and every partition is judged again. Answers whether the broker had to be
+/// started again for that, because a coordinator of it was broken.
+fn recovered(fleet: &mut Fleet, watch: &Arc<Watch>, kafka: &mut Kafka, since_ms: i64, what: &str) -> bool {
+    let (began, mut again) = (Instant::now(), false);
     let logs = fleet.logs();
     let logs: Vec<&Path> = logs.iter().map(PathBuf::as_path).collect();
     wait_for(what, &logs, RECOVERY_MAX, || {
         fleet.all_run();
+        if !again && began.elapsed() > HALF_READ_MAX && kafka.is_half_read() {
+            kafka.end();
+            kafka.restart();
+            again = true;
+        }
         let silent = watch.silent_since(since_ms);
         if !silent.is_empty() {
             return Some(format!("no readings in partitions {silent:?}"));
         }
         fleet.missing_members()
     });
+    again
 }

@@ -22,6 +22,7 @@ pub(crate) struct Report {
     took: Duration,
     caught_up: Duration,
     judged: Option<Judged>,
+    half_read: usize,
 }
 
 impl Report {
@@ -43,12 +44,18 @@ impl Report {
             took: Duration::ZERO,
             caught_up: Duration::ZERO,
             judged: None,
+            half_read: 0,
         }
     }
 
     /// How long it took in all until everything was stored, and how long after the last event.
     pub(crate) fn times(&mut self, took: Duration, caught_up: Duration) {
         (self.took, self.caught_up) = (took, caught_up);
+    }
+
+    /// How often the broker was started once more because it had read its groups by half.
+    pub(crate) fn half_read(&mut self, half_read: usize) {
+        self.half_read = half_read;
     }
 
     pub(crate) fn judged(&mut self, judged: Judged) {
@@ -104,6 +111,14 @@ impl fmt::Display for Report {
         for (kind, pauses) in &self.pauses {
             let [median, p95, max] = [0.5, 0.95, 1.0].map(|part| share(pauses, part));
             writeln!(f, "| {} | {} | {median:.1} | {p95:.1} | {max:.1} |", kind.title(), pauses.len())?;
+        }
+        if self.half_read > 0 {
+            writeln!(
+                f,
+                "\nNot Tierwatch's doing: {} times the killed broker came back with a group coordinator that had read its log \
+                 by half, said so, and answered nobody; it was started once more.",
+                self.half_read
+            )?;
         }
         if let Some((longest, what)) = &self.longest {
             writeln!(f, "\nThe longest pause, {:.1} s, came after: {what}.", *longest as f64 / 1000.0)?;
