@@ -184,7 +184,10 @@ impl Fenced {
         };
         // What tells one failure from the next is the version and the set that brought it, as it may be put back as it was;
         // not the window, because a replay may find it at another one.
-        let which = format!("{}\u{1f}{came_with}", rule.version);
+        let mut which = rule.version.clone();
+        if came_with > 0 {
+            which += &format!("\u{1f}{came_with}");
+        }
         Some(technical(series, &rule.version, (end, end - rule.slide_ms, end), happened, &which, text))
     }
 }
