@@ -8,13 +8,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Described, Edge, EdgeError, Error, Job, Outgoing, Rebalance, TopicPartition, ms, rules::Sets};
+use super::{
+    Described, Edge, EdgeError, Error, Job, Outgoing, Rebalance, TopicPartition, letters::Letters, ms, rules::Sets,
+};
 use crate::{
     config::Start,
     decode::Limits,
     fold::{
         NumberedSet, Origin, Source,
-        stage::{DeadLetter, Message, Stage, Transaction},
+        stage::{Message, Stage, Transaction},
     },
     partial::{Failure, RuleSetRecord},
     position::Range,
@@ -239,6 +241,7 @@ struct Fold<'a> {
     new: BTreeMap<TopicPartition, Known>,
     /// Partitions that are not read, and why: what changes of it while somebody writes to the topic does not count.
     held: BTreeMap<TopicPartition, (&'static str, i64)>,
+    letters: Letters,
 }
 
 /// What the state topic notes of a source partition that is being read.
@@ -312,6 +315,7 @@ impl<'a> Fold<'a> {
             known: BTreeMap::new(),
             new: BTreeMap::new(),
             held: BTreeMap::new(),
+            letters: Letters::default(),
         };
         work.follow(sets);
         work
@@ -352,6 +356,7 @@ impl<'a> Fold<'a> {
         edge: &mut impl Edge,
         partition: &TopicPartition,
     ) -> Result<(), Error> {
+        self.letters.forget();
         match self.begin_or_fail(stage, edge, partition).await {
             Ok(()) => _ = self.held.remove(partition),
             Err(error @ (Error::Gone { .. } | Error::Recreated { .. } | Error::Edge(EdgeError::NoTopic(_)))) => {
@@ -579,9 +584,9 @@ impl<'a> Fold<'a> {
                 ..Outgoing::default()
             });
         }
-        let letters = transaction.dead_letters.iter();
-        records.extend(letters.map(|letter| dead_letter(&topics.dead_letters, letter, &self.catalog)));
-        let rejected = u64::try_from(transaction.dead_letters.len()).unwrap_or_default();
+        let letters = &transaction.dead_letters;
+        records.extend(self.letters.records(edge, &topics.dead_letters, letters, &self.catalog).await?);
+        let rejected = u64::try_from(letters.len()).unwrap_or_default();
         if let Err(error) = edge.write(records, &transaction.offsets).await {
             tracing::warn!(%error, "a FOLD transaction failed; reading again from the last one that did not");
             edge.ready().await?;
@@ -598,37 +603,5 @@ impl<'a> Fold<'a> {
             tracing::warn!(events = rejected, topic = topics.dead_letters, "events went to the dead letters");
         }
         Ok(())
-    }
-}
-
-/// A dead letter: the event as it came, with what is wrong and where it came from in its headers.
-pub(super) fn dead_letter(topic: &str, letter: &DeadLetter, catalog: &Catalog) -> Outgoing {
-    let table = catalog.tables.values().find(|table| table.topic == letter.topic);
-    let mut headers: Vec<(String, Vec<u8>)> =
-        letter.headers.iter().map(|(name, value)| (name.clone(), value.clone().unwrap_or_default())).collect();
-    let mut add = |name: &str, value: String| headers.push((format!("tierwatch_{name}"), value.into_bytes()));
-    add("id", format!("{}/{}/{}", letter.topic, letter.partition, letter.offset));
-    add("reason", letter.reason.to_owned());
-    add("detail", letter.detail.clone());
-    add("table", table.map(|table| table.name.clone()).unwrap_or_default());
-    add("topic", letter.topic.clone());
-    add("partition", letter.partition.to_string());
-    add("offset", letter.offset.to_string());
-    add("bytes", letter.bytes.to_string());
-    if let Some(timestamp) = letter.timestamp {
-        add("timestamp", crate::time::rfc3339(timestamp));
-    }
-    if let Some(sha256) = &letter.sha256 {
-        add("sha256", sha256.clone());
-    }
-    if !letter.cut.is_empty() {
-        add("cut", letter.cut.join(","));
-    }
-    Outgoing {
-        topic: topic.to_owned(),
-        partition: Some(0),
-        key: letter.key.clone(),
-        value: letter.payload.clone(),
-        headers,
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Described, Edge, EdgeError, Error, Job, Outgoing, Rebalance, TopicPartition, fold::dead_letter, ms,
+    Described, Edge, EdgeError, Error, Job, Outgoing, Rebalance, TopicPartition, letters::Letters, ms,
     rules::for_partition,
 };
 use crate::{
@@ -256,8 +256,8 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
         .collect();
     if partition == 0 {
         // Every partials partition folds what it misses; one is enough to say what is garbage.
-        let letters = transaction.dead_letters.iter();
-        records.extend(letters.map(|letter| dead_letter(&topics.dead_letters, letter, &catalog)));
+        let letters = &transaction.dead_letters;
+        records.extend(Letters::default().records(edge, &topics.dead_letters, letters, &catalog).await?);
     }
     tracing::warn!(
         partition,

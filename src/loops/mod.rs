@@ -7,6 +7,7 @@
 
 pub mod fold;
 pub mod judge;
+mod letters;
 pub mod rules;
 pub mod store;
 

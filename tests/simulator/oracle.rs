@@ -519,7 +519,7 @@ impl Case {
         if !torn {
             sections_join(world, &config.topics.partials)?;
         }
-        if !torn && faults.forget == 0 && letters.len() != ids.len() {
+        if faults.forget == 0 && letters.len() != ids.len() {
             return Err(format!("{} dead letters of {} events", letters.len(), ids.len()));
         }
         let mut next: BTreeMap<&Place, usize> = BTreeMap::new();
