@@ -160,7 +160,7 @@ impl Judge {
     }
 
     /// The number of the rule set that the version of a rule comes from that judges now.
-    pub(super) fn judged_since(&self, rule: &Arc<Rule>, active: &Active) -> u64 {
+    pub(super) fn judged_since(&self, rule: &Rule, active: &Active) -> u64 {
         let older = self.older.get(&rule.header.name).and_then(|older| older.first());
         older.map_or(&active.record, |older| &older.record).since()
     }
@@ -169,24 +169,24 @@ impl Judge {
     fn note_what_came(&mut self, before: &Active, active: &Active) {
         for rule in &active.set.rules {
             if before.set.rule(&rule.header.name).is_none_or(|before| before.version != rule.version) {
-                self.came.entry(rule.header.name.clone()).or_default().push(active.record.number);
+                self.came.entry(rule.header.name.clone()).or_default().push(active.record.since());
             }
         }
-        self.came.retain(|name, numbers| {
-            let oldest =
-                self.older.get(name).and_then(|older| older.first()).map_or(&active.record, |older| &older.record);
-            let until = numbers.partition_point(|number| *number <= oldest.number);
+        let mut came = std::mem::take(&mut self.came);
+        came.retain(|name, numbers| {
+            let Some(rule) = active.set.rule(name) else { return false };
+            let judged = self.judged_since(rule, active);
+            let until = numbers.partition_point(|number| *number <= judged);
             numbers.drain(..until.saturating_sub(1));
-            active.set.rule(name).is_some()
+            true
         });
+        self.came = came;
     }
 
     /// The number of the rule set that brought the version of a rule that judges now; 0 where it was in the first one.
     pub(super) fn came_with(&self, rule: &Rule) -> u64 {
-        let name = &rule.header.name;
-        let older = self.older.get(name).and_then(|older| older.first()).map(|older| older.record.number);
-        let number = older.or(self.rules.as_ref().map(|active| active.record.number)).unwrap_or(0);
-        let came = self.came.get(name).and_then(|numbers| numbers.iter().rfind(|came| **came <= number));
+        let judged = self.rules.as_ref().map_or(0, |active| self.judged_since(rule, active));
+        let came = self.came.get(&rule.header.name).and_then(|numbers| numbers.iter().rfind(|came| **came <= judged));
         came.copied().unwrap_or(0)
     }
 
