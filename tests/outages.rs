@@ -286,6 +286,39 @@ fn an_instance_that_is_asked_to_end_while_busy_leaves_at_once_and_its_work_goes_
 }
 
 #[test]
+fn who_hears_nothing_of_the_group_for_long_asks_it_with_a_new_client() {
+    let (kafka, clickhouse) = (Kafka::start(), ClickHouse::start());
+    source_topics(&kafka, 2);
+    let folder = tempfile::tempdir().expect("a folder");
+    assert!(command(&kafka, &clickhouse).arg("migrate").output().expect("the binary starts").status.success());
+    // The group waits for a member that stands still, as long as its session goes.
+    let still = run_with(&kafka, &clickhouse, folder.path(), "still", &[("KAFKA__SESSION_TIMEOUT", "60s")]);
+    let says = |log: &Path, words: &[&str]| {
+        let said = fs::read_to_string(log).unwrap_or_default();
+        let missing: Vec<_> = words.iter().filter(|word| !said.contains(**word)).copied().collect();
+        (!missing.is_empty()).then(|| format!("it does not say {missing:?}"))
+    };
+    wait_for("the first member", &[&still.log], Duration::from_secs(60), || {
+        says(&still.log, &["folding", "judging partition=3"])
+    });
+    let signal = |name: &str| {
+        let pid = still.process.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().expect("kill is there").success());
+    };
+    signal("-STOP");
+    let second = run_with(&kafka, &clickhouse, folder.path(), "second", &[("KAFKA__SESSION_TIMEOUT", "1s")]);
+    wait_for("a new client", &[&second.log], Duration::from_secs(40), || {
+        says(&second.log, &["asking it with a new client", r#"group="tierwatch.fold""#, r#"group="tierwatch.judge""#])
+    });
+    signal("-CONT");
+    wait_for("its share of the partitions", &[&still.log, &second.log], Duration::from_secs(40), || {
+        says(&second.log, &["folding", "judging"])
+    });
+    end_cleanly(second);
+    end_cleanly(still);
+}
+
+#[test]
 fn positions_that_are_gone_hold_their_partition_until_the_loss_is_accepted() {
     let kafka = Kafka::start();
     let clickhouse = ClickHouse::start();

@@ -14,7 +14,11 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 
-use super::{Error, REQUEST, reader::Client, sys};
+use super::{
+    Error, REQUEST,
+    reader::{Client, in_background},
+    sys,
+};
 use crate::{
     loops::{Described, Rebalance, TopicPartition},
     panes::Millis,
@@ -26,8 +30,12 @@ const EVENTS_MAX: usize = 1_000;
 /// session of those who leave without a word.
 const HEARTBEAT_MAX: Duration = Duration::from_millis(2_500);
 
-/// After how long without a word of the group that is told, and how often again.
-const SILENCE: Duration = Duration::from_secs(30);
+/// After so many session timeouts without a word of the group its member is made anew, where the brokers answer.
+const SILENT_SESSIONS: u32 = 3;
+/// The longest time after which it is made anew once more: each is twice as long as the one before.
+const SILENCE_MAX: Duration = Duration::from_secs(300);
+/// How long the brokers may take to show that they answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a broker may take to tell the ids of topics, and how often one that never does is asked.
 const ID_WAIT: Duration = Duration::from_secs(3);
@@ -80,10 +88,11 @@ pub struct GroupConsumer {
     held: BTreeSet<TopicPartition>,
     /// Partitions that were held once and not read since: the client keeps them paused, whoever owns them meanwhile.
     paused: BTreeSet<TopicPartition>,
-    /// Since when the group has given nothing, not even an empty assignment, and how often that was told.
-    without: Option<(Instant, u32)>,
-    /// The group's name.
-    group: String,
+    /// Since when the group has given nothing, not even an empty assignment, and how long that may last.
+    without: Option<(Instant, Duration)>,
+    silence: Duration,
+    settings: ClientConfig,
+    topics: Vec<String>,
 }
 
 /// A client that only asks, outside of the group's balance. After an error it is made anew: one that has asked while a broker
@@ -146,25 +155,28 @@ impl GroupConsumer {
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.message.max.bytes", "8388608")
             .set("topic.metadata.refresh.interval.ms", "30000");
-        let consumer: BaseConsumer<Notes> = settings.create_with_context(Notes::default()).map_err(Error::Client)?;
+        let silence = session_timeout * SILENT_SESSIONS;
         let probe =
             |isolation: &str| Probe::new(client.clone().set("group.id", group).set("isolation.level", isolation));
         let (ends, positions) = (probe("read_uncommitted"), probe("read_committed"));
         Ok(Self {
-            consumer: Arc::new(consumer),
+            consumer: member(&settings)?,
             ends,
             positions,
             untold: Some(0),
             queues: BTreeMap::new(),
             held: BTreeSet::new(),
             paused: BTreeSet::new(),
-            without: Some((Instant::now(), 0)),
-            group: group.to_owned(),
+            without: Some((Instant::now(), silence)),
+            silence,
+            settings,
+            topics: Vec::new(),
         })
     }
 
     /// Says which topics are read; partitions come with rebalances.
-    pub fn subscribe(&self, topics: &[&str]) -> Result<(), Error> {
+    pub fn subscribe(&mut self, topics: &[&str]) -> Result<(), Error> {
+        self.topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
         Ok(self.consumer.subscribe(topics)?)
     }
 
@@ -185,8 +197,10 @@ impl GroupConsumer {
                 Some(Err(error)) => note_error(&error)?,
             }
         }
-        let notes = std::mem::take(&mut *rebalances.lock().unwrap_or_else(PoisonError::into_inner));
-        self.tell_of_silence(notes.last());
+        let mut notes = std::mem::take(&mut *rebalances.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.is_silent(notes.last()) {
+            notes.extend(self.renew()?);
+        }
         for note in &notes {
             if let Rebalance::Revoked(partitions) = note {
                 for partition in partitions {
@@ -198,25 +212,49 @@ impl GroupConsumer {
         Ok(notes)
     }
 
-    /// Says so where nothing is read because the group gives nothing: it would look like a world without events.
-    #[expect(clippy::disallowed_methods, reason = "how long nothing is heard is told, and changes nothing else")]
-    fn tell_of_silence(&mut self, last: Option<&Rebalance>) {
+    /// True where the group has given nothing for too long although the brokers answer. What nobody reads would look like a
+    /// world without events, so it is told in any case.
+    #[expect(clippy::disallowed_methods, reason = "how long nothing is heard decides only when a client is made anew")]
+    fn is_silent(&mut self, last: Option<&Rebalance>) -> bool {
         match last {
             Some(Rebalance::Assigned(_)) => self.without = None,
-            Some(Rebalance::Revoked(_)) => self.without = Some((Instant::now(), 0)),
+            Some(Rebalance::Revoked(_)) => self.without = Some((Instant::now(), self.silence)),
             None => {}
         }
-        if let Some((since, told)) = &mut self.without
-            && since.elapsed() >= SILENCE * (*told + 1)
-        {
-            *told += 1;
+        let over = |(since, wait): &(Instant, Duration)| !self.topics.is_empty() && since.elapsed() >= *wait;
+        let Some((since, wait)) = self.without.filter(over) else { return false };
+        let answers =
+            self.ends.ask(|client| client.fetch_metadata(self.topics.first().map(String::as_str), ANSWER_WAIT)).is_ok();
+        let group = self.settings.get("group.id");
+        let seconds = since.elapsed().as_secs();
+        if answers {
             tracing::warn!(
-                group = self.group,
-                seconds = since.elapsed().as_secs(),
-                "waiting for the group to give out partitions; if this goes on, look whether the broker that coordinates the \
-                 group answers (kafka-consumer-groups --describe --group), and restart it if it does not"
+                group,
+                seconds,
+                "the group has given no partitions for long although the brokers answer; asking it with a new client. If this \
+                 goes on, look whether the broker that coordinates the group answers (kafka-consumer-groups --describe \
+                 --group), and restart it if it does not"
             );
+        } else {
+            tracing::warn!(group, seconds, "waiting for the group to give out partitions; the brokers do not answer");
         }
+        let wait = if answers { (wait * 2).min(SILENCE_MAX) } else { self.silence };
+        self.without = Some((Instant::now(), wait));
+        answers
+    }
+
+    /// Becomes another member of the group: a client that has lost its coordinator while a broker started may never ask for
+    /// it again (seen with librdkafka 2.12). Answers with what is no longer read.
+    fn renew(&mut self) -> Result<Option<Rebalance>, Error> {
+        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        let consumer = member(&self.settings)?;
+        consumer.subscribe(&topics)?;
+        let lost: Vec<TopicPartition> = self.queues.keys().chain(&self.held).cloned().collect();
+        self.queues.clear();
+        self.held.clear();
+        self.paused.clear();
+        in_background(std::mem::replace(&mut self.consumer, consumer));
+        Ok((!lost.is_empty()).then_some(Rebalance::Revoked(lost)))
     }
 
     /// Begins to read a partition at a position; where it is read already, what was fetched is dropped.
@@ -367,6 +405,11 @@ impl GroupConsumer {
             _ => Ok(self.watermarks(partition)?.1),
         }
     }
+}
+
+/// A new member of the group that the settings name.
+fn member(settings: &ClientConfig) -> Result<Arc<BaseConsumer<Notes>>, Error> {
+    settings.create_with_context(Notes::default()).map(Arc::new).map_err(Error::Client)
 }
 
 fn only(partition: &TopicPartition) -> TopicPartitionList {

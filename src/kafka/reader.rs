@@ -41,10 +41,14 @@ impl Deref for Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        let consumer = self.0.take();
-        if let Err(error) = thread::Builder::new().name("closing".into()).spawn(move || drop(consumer)) {
-            tracing::warn!(%error, "no thread for closing a client; it was closed at once");
-        }
+        in_background(self.0.take());
+    }
+}
+
+/// Closes a client without waiting for it.
+pub(super) fn in_background(client: impl Send + 'static) {
+    if let Err(error) = thread::Builder::new().name("closing".into()).spawn(move || drop(client)) {
+        tracing::warn!(%error, "no thread for closing a client; it was closed at once");
     }
 }
 
