@@ -269,6 +269,7 @@ impl Play {
                     lost: false,
                     begun: None,
                     life: 0,
+                    letters: 0,
                 };
                 self.judge(&[Folded { section, states: Vec::new() }], emit)?;
             }

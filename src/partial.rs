@@ -116,6 +116,9 @@ pub struct Section {
     /// first of them may vanish.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub life: u32,
+    /// How many events of the range are dead letters: whether they have arrived is looked after by who judges.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub letters: u32,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -482,6 +485,7 @@ mod tests {
             lost: false,
             begun: None,
             life: 0,
+            letters: 2,
         };
         Record::Sections(Sections {
             partition: 1,

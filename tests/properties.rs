@@ -167,6 +167,7 @@ fn section(range: Range) -> Section {
         lost: false,
         begun: None,
         life: 0,
+        letters: 0,
     }
 }
 
@@ -414,6 +415,7 @@ prop_compose! {
             lost,
             begun: None,
             life: 0,
+            letters: 0,
         };
         let sections: Vec<Section> = (0..i64::from(number)).zip(times).map(section).collect();
         let columns: [(&str, ArrayRef, bool); 5] = [

@@ -109,6 +109,8 @@ struct Partition {
 struct Open {
     range: Range,
     latest: Option<Millis>,
+    /// How many of its events do not count.
+    rejected: u32,
     accumulations: Vec<Accumulation>,
 }
 
@@ -207,7 +209,7 @@ impl Folder {
     /// Begins a source partition at a position.
     pub fn begin(&mut self, source: &Source, origin: Origin, position: i64) -> Result<()> {
         let accumulations = self.accumulations(&source.table)?;
-        let open = Open { range: Range { start: position, end: position }, latest: None, accumulations };
+        let open = Open { range: Range { start: position, end: position }, latest: None, rejected: 0, accumulations };
         self.partitions.insert(source.clone(), Partition { origin, latest: None, open });
         Ok(())
     }
@@ -237,6 +239,14 @@ impl Folder {
         let Decoded { batch, offsets, times, marks, rejected } = intake.decoder.decode(events);
         let (step, bytes_max) = (intake.step(&batch, self.section_bytes_max), self.section_bytes_max);
         let mut start = 0;
+        let mut refused = rejected.iter().map(|rejected| rejected.offset).peekable();
+        let mut refused_before = |end: i64| {
+            let mut count = 0_u32;
+            while refused.next_if(|offset| *offset < end).is_some() {
+                count += 1;
+            }
+            count
+        };
         for (row, time) in marks.iter().enumerate() {
             let before = partition.latest;
             let latest = before.map_or(*time, |before| before.max(*time));
@@ -251,6 +261,7 @@ impl Folder {
                 partition.update(&events, &times[start..=row], &intake.folds, &mut self.failed);
                 start = row + 1;
                 if passes || partition.open.is_full(intake, bytes_max) {
+                    partition.open.rejected += refused_before(offsets[row] + 1);
                     out.push(partition.close(source, offsets[row] + 1, &intake.folds, &self.plans, &self.failed)?);
                 }
             }
@@ -260,6 +271,7 @@ impl Folder {
             partition.update(&events, &times[start..], &intake.folds, &mut self.failed);
         }
         partition.open.range.end = next.max(partition.open.range.end);
+        partition.open.rejected += refused_before(i64::MAX);
         if partition.open.is_full(intake, bytes_max) {
             out.push(partition.close(source, next, &intake.folds, &self.plans, &self.failed)?);
         }
@@ -389,6 +401,7 @@ impl Partition {
             lost: false,
             begun: self.origin.begun,
             life: self.origin.life,
+            letters: std::mem::take(&mut self.open.rejected),
         };
         self.open.range = Range { start: end, end };
         Ok(Folded { section, states })

@@ -163,6 +163,7 @@ impl Stage {
             lost: true,
             begun: origin.begun,
             life: origin.life,
+            letters: 0,
         };
         self.ready.push(Folded { section, states: Vec::new() });
     }

@@ -53,7 +53,7 @@ struct Source {
 }
 
 /// Positions that somebody spoke of and that were not counted: what held them vanished, or was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
     /// The table.
     pub table: String,
@@ -367,6 +367,7 @@ mod tests {
             lost: false,
             begun: None,
             life: 0,
+            letters: 0,
         }
     }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Fenced,
     breadcrumb::{self, Breadcrumb},
+    chain::Need,
     memory::Remembered,
     output::BreachEvent,
     series::SeriesState,
@@ -40,6 +41,19 @@ type Part = (usize, String, Vec<u8>);
 
 /// A record of the state topic: its key, and its value or a tombstone.
 pub type StateRecord = (String, Option<Vec<u8>>);
+
+/// Dead letters that a section speaks of: what holds them may have vanished although the section did not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    /// The source topic.
+    pub topic: String,
+    /// The positions, as they would be folded again.
+    pub of: Need,
+    /// How many dead letters are among them.
+    pub letters: u32,
+    /// When the section was appended.
+    pub append_ms: Millis,
+}
 
 /// What a transaction of a judge partition leaves behind.
 #[derive(Debug, Clone, Default)]
@@ -106,6 +120,9 @@ pub struct EntryHeader {
     /// Breach events with their ordinals.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub told: Vec<(u64, BreachEvent)>,
+    /// Dead letters that are not known to have arrived.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub letters: Vec<Owed>,
     /// The lengths of the blocks that follow, and of the readings after them.
     pub(super) blobs: (Vec<usize>, Vec<usize>),
 }

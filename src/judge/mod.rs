@@ -44,6 +44,7 @@ use self::{
     chain::{Chain, Need},
     corrections::Corrections,
     history::SeriesHistory,
+    journal::Owed,
     memory::Remembered,
     output::{Notice, Output},
     panes::PaneStore,
@@ -85,6 +86,7 @@ pub struct Judge {
     states: BTreeMap<String, RuleState>,
     changed: BTreeSet<(String, Arc<str>)>,
     remembered: Vec<Remembered>,
+    letters: Vec<Owed>,
     /// The number of a rule set that sections speak of and that is not in this log.
     missed_rules: u64,
     /// The number of the first rule set in this log.
@@ -193,6 +195,7 @@ impl Judge {
             states: BTreeMap::new(),
             changed: BTreeSet::new(),
             remembered: Vec::new(),
+            letters: Vec::new(),
             missed_rules: 0,
             first_rules: 0,
             came: BTreeMap::new(),
@@ -276,6 +279,13 @@ impl Judge {
                         if mode == Mode::Live && is_time(append_ms) {
                             self.tell_lost(section, append_ms, out);
                         }
+                    }
+                    // One partition is enough to see to it that they arrive.
+                    if section.letters > 0 && self.partition == 0 && mode == Mode::Live {
+                        let Section { table, topic, partition, incarnation, life, range, letters, .. } =
+                            section.clone();
+                        let of = Need { table, partition, incarnation, life, range };
+                        self.letters.push(Owed { topic, of, letters, append_ms });
                     }
                     if hole && !section.range.is_empty() {
                         out.push(Output::Notice(Notice::Hole { section: describe(section) }));
@@ -380,6 +390,11 @@ impl Judge {
             store.add(pane, take_record_batch(&states, &UInt32Array::from(rows))?)?;
         }
         Ok(())
+    }
+
+    /// The dead letters that sections have spoken of since this was asked last.
+    pub fn take_letters(&mut self) -> Vec<Owed> {
+        std::mem::take(&mut self.letters)
     }
 
     /// The readings that were remembered since this was asked last.

@@ -9,7 +9,7 @@ use super::{
     AtOnce, Compiled, Judge, Mode,
     breadcrumb::{Breadcrumb, LastWords},
     chain::Need,
-    journal::{Entry, EntryHeader, Journal, JournalError, Recorded},
+    journal::{Entry, EntryHeader, Journal, JournalError, Owed, Recorded},
     output::{BreachEvent, Notice, Output, Reading, ReadingsHeader, readings_batch},
     snapshot::SnapshotError,
 };
@@ -68,13 +68,15 @@ pub struct Transaction {
     pub shown: Vec<Reading>,
 }
 
-/// What stands in the readings and the alerts topic.
+/// What stands in the topics of outputs.
 #[derive(Debug, Default)]
 pub struct Arrived {
     /// The hashes of readings records.
     pub blocks: BTreeSet<String>,
     /// The ids of breach events.
     pub alerts: BTreeSet<String>,
+    /// Dead letters that are looked for again.
+    pub letters: Vec<Owed>,
     /// The ends of the readings and the alerts partition when it was asked.
     pub until: (i64, i64),
     /// What the state topic holds from [`unconfirmed`](Stage::unconfirmed) on.
@@ -118,6 +120,7 @@ pub enum StageError {
 struct Outbox {
     told: BTreeMap<String, (u64, BreachEvent)>,
     blocks: BTreeMap<String, Vec<u8>>,
+    letters: Vec<Owed>,
 }
 
 struct Assigned {
@@ -295,6 +298,11 @@ impl Stage {
         Some(self.partitions.get(&partition)?.last.unchecked)
     }
 
+    /// The dead letters that sections of a partition speak of, and that are not known to have arrived.
+    pub fn letters(&self, partition: i32) -> &[Owed] {
+        self.partitions.get(&partition).map(|assigned| assigned.outbox.letters.as_slice()).unwrap_or_default()
+    }
+
     /// The partition whose outputs should be checked now, where there is one.
     pub fn check_due(&self, now: Millis) -> Option<i32> {
         let due = |assigned: &Assigned| {
@@ -327,6 +335,8 @@ impl Stage {
         std::mem::swap(&mut told, &mut assigned.outbox.told);
         std::mem::swap(&mut blocks, &mut assigned.outbox.blocks);
         assigned.again.blocks.extend(blocks.into_iter().filter(|(hash, _)| !arrived.blocks.contains(hash)));
+        assigned.outbox.letters.clear();
+        assigned.again.letters = arrived.letters;
         let own: BTreeSet<String> = told.keys().cloned().collect();
         assigned.again.told.extend(told.into_iter().filter(|(id, _)| !arrived.alerts.contains(id)));
         assigned.arrived.extend(arrived.alerts.into_iter().filter(|id| !own.contains(id)));
@@ -481,10 +491,11 @@ impl Outbox {
         self.told
             .extend(entry.header.told.iter().map(|(ordinal, event)| (event.id.clone(), (*ordinal, event.clone()))));
         self.blocks.extend(entry.blocks.iter().map(|block| (hash_bytes(block), block.clone())));
+        self.letters.extend_from_slice(&entry.header.letters);
     }
 
     fn is_empty(&self) -> bool {
-        self.told.is_empty() && self.blocks.is_empty()
+        self.told.is_empty() && self.blocks.is_empty() && self.letters.is_empty()
     }
 }
 
@@ -556,6 +567,8 @@ impl Assigned {
             entry.header.told.push((ordinal, event));
         }
         entry.blocks.extend(outbox.blocks.into_values());
+        entry.header.letters = outbox.letters;
+        entry.header.letters.extend(self.judge.take_letters());
         for output in std::mem::take(&mut self.pending) {
             match output {
                 Output::Reading(reading) => readings.push(reading),
@@ -625,7 +638,7 @@ impl Assigned {
         self.outbox.add(&entry);
         let mut records = entry.records(format, options.part_bytes_max)?;
         self.journal.wrote(number, &records);
-        self.last = EntryHeader { series: Vec::new(), told: Vec::new(), ..entry.header };
+        self.last = EntryHeader { series: Vec::new(), told: Vec::new(), letters: Vec::new(), ..entry.header };
         if !writing
             && (last || !self.journal.is_unconfirmed())
             && now - self.snapshot_ms >= options.snapshot_interval_ms
@@ -634,8 +647,9 @@ impl Assigned {
             match self.judge.snapshot(self.position) {
                 Ok(judge) => {
                     // What is not known to have arrived goes with it, since the entries that hold it will not be kept.
+                    let (told, letters) = (self.outbox.told.values().cloned().collect(), self.outbox.letters.clone());
                     let kept = Entry {
-                        header: EntryHeader { told: self.outbox.told.values().cloned().collect(), ..self.last.clone() },
+                        header: EntryHeader { told, letters, ..self.last.clone() },
                         blocks: self.outbox.blocks.values().cloned().collect(),
                         remembered: Vec::new(),
                     };

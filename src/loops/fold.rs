@@ -356,7 +356,6 @@ impl<'a> Fold<'a> {
         edge: &mut impl Edge,
         partition: &TopicPartition,
     ) -> Result<(), Error> {
-        self.letters.forget();
         match self.begin_or_fail(stage, edge, partition).await {
             Ok(()) => _ = self.held.remove(partition),
             Err(error @ (Error::Gone { .. } | Error::Recreated { .. } | Error::Edge(EdgeError::NoTopic(_)))) => {
@@ -397,6 +396,7 @@ impl<'a> Fold<'a> {
             // What was asked of a topic that was made anew meanwhile says nothing of the one that is there now.
             let now = edge.describe(&partition.0).await?.id;
             if now == id || now.is_empty() {
+                self.letters.again(partition, edge.watermarks(partition).await?.1);
                 return Ok(edge.seek(partition, position).await?);
             }
         }
@@ -585,8 +585,9 @@ impl<'a> Fold<'a> {
             });
         }
         let letters = &transaction.dead_letters;
-        records.extend(self.letters.records(edge, &topics.dead_letters, letters, &self.catalog).await?);
+        let letters = self.letters.records(edge, &topics.dead_letters, letters, &self.catalog).await?;
         let rejected = u64::try_from(letters.len()).unwrap_or_default();
+        records.extend(letters);
         if let Err(error) = edge.write(records, &transaction.offsets).await {
             tracing::warn!(%error, "a FOLD transaction failed; reading again from the last one that did not");
             edge.ready().await?;

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Described, Edge, EdgeError, Error, Job, Outgoing, Rebalance, TopicPartition, letters::Letters, ms,
+    Described, Edge, EdgeError, Error, Job, Outgoing, Rebalance, TopicPartition,
+    letters::{self, Letters},
+    ms,
     rules::for_partition,
 };
 use crate::{
@@ -11,12 +13,12 @@ use crate::{
     judge::{
         breadcrumb::Breadcrumb,
         chain::Need,
-        journal::{Recorded, StateRecord},
+        journal::{Owed, Recorded, StateRecord},
         output::{BreachEvent, Notice},
         stage::{Alert, Arrived, Stage, StateOptions, Transaction},
     },
     position::Range,
-    rules::{hash_bytes, series::canonical},
+    rules::{catalog::Catalog, hash_bytes, series::canonical},
 };
 
 /// How many records of one partition are taken at a time.
@@ -77,8 +79,10 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
         if let Some((partition, need)) = stage.need(edge.now()) {
             refold(job, &mut stage, edge, partition, &need).await?;
         }
-        if let Some(partition) = stage.check_due(edge.now()) {
-            check(job, &mut stage, edge, partition).await?;
+        if let Some(partition) = stage.check_due(edge.now())
+            && let Some(letters) = look_after_letters(job, &mut stage, edge, partition).await?
+        {
+            check(job, &mut stage, edge, partition, letters).await?;
         }
         if let Some(transaction) = stage.due(edge.now())? {
             write(job, &mut stage, edge, transaction).await?;
@@ -100,7 +104,8 @@ async fn begin(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: &T
     .await?;
     let (low, _) = edge.watermarks(partition).await?;
     let (position, missed) = stage.begin(partition.1, recorded, low, &job.instance, edge.now())?;
-    check(job, stage, edge, partition.1).await?;
+    let letters = stage.letters(partition.1).to_vec();
+    check(job, stage, edge, partition.1, letters).await?;
     if missed > 0 {
         tracing::error!(
             partition = partition.1,
@@ -173,14 +178,28 @@ async fn append_rules(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partit
     Ok(())
 }
 
-/// Folds again what is missing in a partials partition, for that partition alone. What the source no longer has is
-/// recorded as lost, never waited for.
-async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i32, need: &Need) -> Result<(), Error> {
+/// What was folded again.
+struct FoldedAgain {
+    transaction: fold::stage::Transaction,
+    catalog: Arc<Catalog>,
+    place: TopicPartition,
+    /// Up to here.
+    until: i64,
+    /// How many of the first positions the source no longer has.
+    lost: i64,
+}
+
+/// Folds positions again for a partials partition; `None` where that must wait.
+async fn fold_again(
+    job: &Job,
+    stage: &Stage,
+    edge: &mut impl Edge,
+    partition: i32,
+    need: &Need,
+) -> Result<Option<FoldedAgain>, Error> {
     let sets = stage.sets(partition);
     let catalog = sets.last().map(|(set, _)| Arc::clone(&set.catalog)).unwrap_or_default();
-    let (Some(table), Some(published)) = (catalog.tables.get(&need.table), stage.published(partition)) else {
-        return Ok(());
-    };
+    let Some(table) = catalog.tables.get(&need.table) else { return Ok(None) };
     let topics = &job.config.topics;
     let place = (table.topic.clone(), need.partition);
     let Described { id, partitions } = match edge.describe(&table.topic).await {
@@ -192,7 +211,7 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
                 end,
                 "there is no such topic now; what is missing of it waits until it is there"
             );
-            return Ok(());
+            return Ok(None);
         }
         described => described?,
     };
@@ -207,7 +226,7 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
             high,
             "positions that somebody has folded are not there any more; waiting for who reads the topic to tell of its new life"
         );
-        return Ok(());
+        return Ok(None);
     }
     let gone = low.clamp(need.range.start, need.range.end);
     let source = Source { table: need.table.clone(), partition: need.partition };
@@ -237,12 +256,23 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
         let lives = edge.lives(&[&place.0]).await?;
         if lives.get(&place.0).is_some_and(|now| !need.incarnation.is_empty() && *now != need.incarnation) {
             // What was read may be of another life of the topic. The next round knows it.
-            return Ok(());
+            return Ok(None);
         }
         left.end = end;
         fold.until(&source, end)?;
     }
-    let Some(transaction) = fold.due(edge.now())? else { return Ok(()) };
+    let Some(transaction) = fold.due(edge.now())? else { return Ok(None) };
+    let (until, lost) = (left.end, gone - need.range.start);
+    Ok(Some(FoldedAgain { transaction, catalog: Arc::clone(&catalog), place, until, lost }))
+}
+
+/// Folds again what is missing in a partials partition, for that partition alone. What the source no longer has is
+/// recorded as lost, never waited for.
+async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i32, need: &Need) -> Result<(), Error> {
+    let Some(published) = stage.published(partition) else { return Ok(()) };
+    let Some(again) = fold_again(job, stage, edge, partition, need).await? else { return Ok(()) };
+    let FoldedAgain { transaction, catalog, place, until, lost } = again;
+    let topics = &job.config.topics;
     let mut records: Vec<Outgoing> = transaction
         .records
         .into_iter()
@@ -257,15 +287,17 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
     if partition == 0 {
         // Every partials partition folds what it misses; one is enough to say what is garbage.
         let letters = &transaction.dead_letters;
-        records.extend(Letters::default().records(edge, &topics.dead_letters, letters, &catalog).await?);
+        let mut written = Letters::default();
+        written.again(&place, need.range.end);
+        records.extend(written.records(edge, &topics.dead_letters, letters, &catalog).await?);
     }
     tracing::warn!(
         partition,
         topic = place.0,
         source = place.1,
         from = need.range.start,
-        until = left.end,
-        lost = gone - need.range.start,
+        until,
+        lost,
         "positions are missing; folding them again"
     );
     if let Err(error) = edge.write(records, &[(topics.partials.clone(), partition, published)]).await {
@@ -275,15 +307,78 @@ async fn refold(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i
     Ok(())
 }
 
-/// Looks which outputs have arrived: a transaction may end in one partition and not in another.
-async fn check(job: &Job, stage: &mut Stage, edge: &mut impl Edge, partition: i32) -> Result<(), Error> {
+/// Looks which dead letters have arrived that sections speak of, and writes those that have not. Answers with those that are
+/// to be looked for again; `None` where the partition is begun anew.
+async fn look_after_letters(
+    job: &Job,
+    stage: &mut Stage,
+    edge: &mut impl Edge,
+    partition: i32,
+) -> Result<Option<Vec<Owed>>, Error> {
+    let topic = &job.config.topics.dead_letters;
+    let missing = letters::missing(edge, topic, stage.letters(partition)).await?;
+    let mut owed = Vec::new();
+    for missing in missing {
+        let Some(published) = stage.published(partition) else { return Ok(None) };
+        let (mut rest, mut records) = (missing.of.clone(), Vec::new());
+        let (mut written, mut waits) = (Letters::default(), false);
+        while !rest.range.is_empty() && !waits {
+            match fold_again(job, stage, edge, partition, &rest).await? {
+                Some(again) if again.until > rest.range.start => {
+                    if again.lost > 0 {
+                        let Need { table, partition, range, .. } = &rest;
+                        tracing::error!(
+                            table,
+                            partition,
+                            start = range.start,
+                            lost = again.lost,
+                            "dead letters are missing whose events are gone"
+                        );
+                    }
+                    written.again(&again.place, missing.of.range.end);
+                    let letters = &again.transaction.dead_letters;
+                    records.extend(written.records(edge, topic, letters, &again.catalog).await?);
+                    rest.range.start = again.until;
+                }
+                _ => waits = true,
+            }
+        }
+        if !records.is_empty() {
+            tracing::warn!(
+                letters = records.len(),
+                "dead letters vanished with a transaction that ended only in part; they are written again"
+            );
+            let offsets = [(job.config.topics.partials.clone(), partition, published)];
+            if let Err(error) = edge.write(records, &offsets).await {
+                tracing::warn!(%error, "dead letters could not be written; restoring from the state topic");
+                restore(job, stage, edge).await?;
+                return Ok(None);
+            }
+            waits = true;
+        }
+        if waits {
+            owed.push(missing);
+        }
+    }
+    Ok(Some(owed))
+}
+
+/// Looks which outputs have arrived: a transaction may end in one partition and not in another. The dead letters are looked
+/// for again.
+async fn check(
+    job: &Job,
+    stage: &mut Stage,
+    edge: &mut impl Edge,
+    partition: i32,
+    letters: Vec<Owed>,
+) -> Result<(), Error> {
     let Some((readings_from, alerts_from)) = stage.unchecked(partition) else { return Ok(()) };
     let topics = &job.config.topics;
     let (readings, alerts) = ((topics.readings.clone(), partition), (topics.alerts.clone(), partition));
     let until = (edge.watermarks(&readings).await?.1, edge.watermarks(&alerts).await?.1);
     let state = (topics.state.clone(), partition);
     let state_until = edge.watermarks(&state).await?.1;
-    let mut arrived = Arrived { until, state_until, ..Arrived::default() };
+    let mut arrived = Arrived { letters, until, state_until, ..Arrived::default() };
     if let Some(from) = stage.unconfirmed(partition) {
         edge.read(&state, super::from(from), &mut |message| {
             let key = message.key.map(String::from_utf8_lossy).unwrap_or_default();

@@ -312,10 +312,7 @@ impl Edge for SimulatedEdge {
 
     async fn position_at(&mut self, partition: &TopicPartition, time: i64) -> Result<i64, EdgeError> {
         turn().await;
-        let kafka = &self.world.borrow().kafka;
-        let entries = kafka.fetch(partition, 0, usize::MAX);
-        let found = entries.iter().find(|entry| entry.append_ms >= time).map(|entry| entry.offset);
-        Ok(found.unwrap_or_else(|| kafka.log(partition).map_or(0, |log| log.high)))
+        Ok(self.world.borrow().kafka.log(partition).map_or(0, |log| log.position_at(time)))
     }
 
     async fn lives(&mut self, topics: &[&str]) -> Result<BTreeMap<String, String>, EdgeError> {

@@ -39,6 +39,11 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// The first position at or after a time, committed or not; the end where there is none.
+    pub(crate) fn position_at(&self, time: i64) -> i64 {
+        self.entries.iter().find(|entry| entry.append_ms >= time).map_or(self.high, |entry| entry.offset)
+    }
+
     /// The values of all its records.
     pub(crate) fn values(&self) -> impl Iterator<Item = &[u8]> {
         self.entries.iter().filter_map(|entry| entry.record.value.as_deref())
