@@ -24,6 +24,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How many partitions the broker has for the positions of groups.
+pub(crate) const POSITIONS_PARTITIONS: i32 = 5;
 const KAFKA: &str = "4.3.0";
 const CHDB_CORE: &str = "26.9.0";
 const DUCKDB: &str = "2.0.0";
@@ -112,13 +114,6 @@ impl Kafka {
         logs(&self.dir)
     }
 
-    /// Whether a coordinator of the broker that runs took a half-read log for whole, and said so: see [`Kafka::format`]. It
-    /// may answer nobody from then on, until the broker is started again.
-    pub(crate) fn is_half_read(&self) -> bool {
-        let log = self.logs().pop().map(|log| fs::read_to_string(log).unwrap_or_default());
-        log.is_some_and(|log| log.contains("is out of sync with the underlying log"))
-    }
-
     /// Stops the broker if it runs, and starts it on the same port with the same data. It takes
     /// four seconds: the controller waits out the killed broker's session of three.
     pub(crate) fn restart(&mut self) {
@@ -133,7 +128,8 @@ impl Kafka {
 
     /// Segments of positions are small and soon compacted, so that a restarted broker has them read within
     /// milliseconds: one that was killed loads them twice, and when the first loading lasts until the second, 4.3 takes
-    /// the half-read second for whole (the end of a loading is not matched with the loading it ends).
+    /// the half-read second for whole (the end of a loading is not matched with the loading it ends). It may answer no
+    /// group of that partition from then on, until it is started again.
     fn format(&self, controller: u16) {
         let properties = format!(
             "process.roles=broker,controller\n\
@@ -149,9 +145,9 @@ impl Kafka {
              group.min.session.timeout.ms=1000\n\
              message.max.bytes=10485760\n\
              replica.fetch.max.bytes=10485760\n\
-             offsets.topic.num.partitions=5\n\
+             offsets.topic.num.partitions={POSITIONS_PARTITIONS}\n\
              offsets.topic.replication.factor=1\n\
-             offsets.topic.segment.bytes=1048576\n\
+             offsets.topic.segment.bytes=131072\n\
              log.cleaner.backoff.ms=1000\n\
              transaction.state.log.num.partitions=5\n\
              transaction.state.log.replication.factor=1\n\

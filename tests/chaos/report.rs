@@ -22,7 +22,7 @@ pub(crate) struct Report {
     took: Duration,
     caught_up: Duration,
     judged: Option<Judged>,
-    half_read: usize,
+    restarted: usize,
 }
 
 impl Report {
@@ -44,7 +44,7 @@ impl Report {
             took: Duration::ZERO,
             caught_up: Duration::ZERO,
             judged: None,
-            half_read: 0,
+            restarted: 0,
         }
     }
 
@@ -54,8 +54,8 @@ impl Report {
     }
 
     /// How often the broker was started once more because it had read its groups by half.
-    pub(crate) fn half_read(&mut self, half_read: usize) {
-        self.half_read = half_read;
+    pub(crate) fn restarted(&mut self, restarted: usize) {
+        self.restarted = restarted;
     }
 
     pub(crate) fn judged(&mut self, judged: Judged) {
@@ -112,12 +112,12 @@ impl fmt::Display for Report {
             let [median, p95, max] = [0.5, 0.95, 1.0].map(|part| share(pauses, part));
             writeln!(f, "| {} | {} | {median:.1} | {p95:.1} | {max:.1} |", kind.title(), pauses.len())?;
         }
-        if self.half_read > 0 {
+        if self.restarted > 0 {
             writeln!(
                 f,
-                "\nNot Tierwatch's doing: {} times the killed broker came back with a group coordinator that had read its log \
-                 by half, said so, and answered nobody; it was started once more.",
-                self.half_read
+                "\nNot Tierwatch's doing: {} times the killed broker came back with a group coordinator that answered nobody, \
+                 also no other group than Tierwatch's; it was started once more.",
+                self.restarted
             )?;
         }
         if let Some((longest, what)) = &self.longest {
