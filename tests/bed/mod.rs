@@ -126,7 +126,7 @@ impl Kafka {
         self.dir.join("data")
     }
 
-    /// Segments of positions are small and soon compacted, so that a restarted broker has them read within
+    /// Segments of positions are as small as may be and soon compacted, so that a restarted broker has them read within
     /// milliseconds: one that was killed loads them twice, and when the first loading lasts until the second, 4.3 takes
     /// the half-read second for whole (the end of a loading is not matched with the loading it ends). It may answer no
     /// group of that partition from then on, until it is started again.
@@ -147,7 +147,7 @@ impl Kafka {
              replica.fetch.max.bytes=10485760\n\
              offsets.topic.num.partitions={POSITIONS_PARTITIONS}\n\
              offsets.topic.replication.factor=1\n\
-             offsets.topic.segment.bytes=131072\n\
+             offsets.topic.segment.bytes=1048576\n\
              log.cleaner.backoff.ms=1000\n\
              transaction.state.log.num.partitions=5\n\
              transaction.state.log.replication.factor=1\n\
