@@ -170,3 +170,32 @@ fn long_keys_make_no_record_that_is_too_large() {
 fn message(offset: i64, line: &str) -> Message<'_> {
     Message { offset, timestamp: None, key: None, payload: Some(line.as_bytes()), headers: Vec::new() }
 }
+
+/// Events that cannot be read are written in pieces that a producer takes, whatever the clock says, and sections say how
+/// many there were.
+#[test]
+fn a_flood_of_garbage_is_written_in_pieces() {
+    let limits = Limits { event_bytes_max: 1 << 20, ahead_ms_max: i64::MAX, age_ms_max: i64::MAX };
+    let source = Source { table: "requests".into(), partition: 0 };
+    let origin = Origin { topic: "requests".into(), incarnation: String::new(), partitions: 1, begun: None, life: 0 };
+    let mut fold = Fold::new(&[(rules(), 1)], limits, 1, i64::MAX / 4, 4 << 20).expect("a fold");
+    fold.begin(&source, origin, 0).expect("begun");
+    fold.close(0).expect("the first word");
+    let garbage = "x".repeat(100 << 10);
+    let (mut letters, mut said, mut pieces) = (0, 0, 0);
+    for offset in 0..300 {
+        fold.events(&source, &[message(offset, &garbage)]).expect("folded");
+        if fold.is_full() {
+            let transaction = fold.due(0).expect("due").expect("what is full is due");
+            let bytes: usize = transaction.dead_letters.iter().map(|letter| letter.bytes).sum();
+            assert!(bytes < 9 << 20, "{bytes} bytes at once");
+            letters += transaction.dead_letters.len();
+            for (_, record) in transaction.records {
+                let Ok(Record::Sections(sections)) = Record::decode(&record) else { panic!("sections are written") };
+                said += sections.sections.iter().map(|section| section.letters).sum::<u32>();
+            }
+            pieces += 1;
+        }
+    }
+    assert_eq!((pieces, letters, said), (3, 246, 246), "30 MB in pieces of 8 MiB, the rest waits");
+}

@@ -18,6 +18,8 @@ use crate::{
 
 /// How many closed sections are collected before a transaction is due whatever the clock says.
 const SECTIONS_MAX: usize = 100;
+/// How many bytes of dead letters are collected before a transaction is due whatever the clock says.
+const LETTERS_BYTES_MAX: usize = 8 << 20;
 /// How often a partition that is at its end says so, in milliseconds.
 const TICK_MS: i64 = 1_000;
 /// What of an event's bytes goes into its dead letter, of its key, and of all its headers: together less than any topic takes.
@@ -69,6 +71,15 @@ pub struct DeadLetter {
     pub cut: Vec<&'static str>,
 }
 
+impl DeadLetter {
+    /// About how many bytes it takes.
+    fn size(&self) -> usize {
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let headers = self.headers.iter().map(|(name, value)| name.len() + length(value));
+        length(&self.key) + length(&self.payload) + headers.sum::<usize>() + 512
+    }
+}
+
 /// What is to be written together: all of it or nothing.
 #[derive(Debug, Default)]
 pub struct Transaction {
@@ -97,6 +108,8 @@ pub struct Stage {
     at_end: BTreeMap<Source, Millis>,
     ready: Vec<Folded>,
     dead_letters: Vec<DeadLetter>,
+    /// About how many bytes the dead letters have been since the last transaction.
+    letters_bytes: usize,
     events: u64,
     flushed_ms: Millis,
     ticked_ms: Millis,
@@ -135,6 +148,7 @@ impl Stage {
             at_end: BTreeMap::new(),
             ready: Vec::new(),
             dead_letters: Vec::new(),
+            letters_bytes: 0,
             events: 0,
             flushed_ms: Millis::MIN / 2,
             ticked_ms: Millis::MIN / 2,
@@ -192,13 +206,9 @@ impl Stage {
         });
         for rejected in self.folder.fold(source, events, last.offset + 1, &mut self.ready)? {
             if let Ok(at) = messages.binary_search_by_key(&rejected.offset, |message| message.offset) {
-                self.dead_letters.push(dead_letter(
-                    topic,
-                    source.partition,
-                    &messages[at],
-                    rejected.reason,
-                    rejected.detail,
-                ));
+                let letter = dead_letter(topic, source.partition, &messages[at], rejected.reason, rejected.detail);
+                self.letters_bytes += letter.size();
+                self.dead_letters.push(letter);
             }
         }
         Ok(())
@@ -242,7 +252,12 @@ impl Stage {
     /// True where something is to be written at `now`.
     pub fn is_due(&self, now: Millis) -> bool {
         let interval = now - self.flushed_ms >= self.interval_ms;
-        !self.silent.is_empty() || self.ready.len() >= SECTIONS_MAX || (interval && self.has_open(now))
+        !self.silent.is_empty() || self.is_full() || (interval && self.has_open(now))
+    }
+
+    /// True where so much is open that it should be written before more is taken.
+    pub fn is_full(&self) -> bool {
+        self.ready.len() >= SECTIONS_MAX || self.letters_bytes >= LETTERS_BYTES_MAX
     }
 
     fn ticks(&self, now: Millis) -> bool {
@@ -263,6 +278,7 @@ impl Stage {
         }
         let tick = self.ticks(now);
         self.flushed_ms = now;
+        self.letters_bytes = 0;
         let mut folded = std::mem::take(&mut self.ready);
         let mut offsets = Vec::new();
         for (source, topic) in &self.topics {

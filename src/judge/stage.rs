@@ -563,9 +563,8 @@ impl Assigned {
         let mut entry = Entry::default();
         let outbox = std::mem::take(&mut self.again);
         let mut readings: Vec<Box<Reading>> = Vec::new();
-        for (ordinal, event) in outbox.told.into_values() {
-            entry.header.told.push((ordinal, event));
-        }
+        entry.header.told.extend(outbox.told.into_values());
+        entry.header.told.sort_unstable_by_key(|(ordinal, _)| *ordinal);
         entry.blocks.extend(outbox.blocks.into_values());
         entry.header.letters = outbox.letters;
         entry.header.letters.extend(self.judge.take_letters());

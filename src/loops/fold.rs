@@ -140,6 +140,9 @@ pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
                 taken => taken?,
             };
             outcome?;
+            if stage.is_full() {
+                work.conclude(&mut stage, edge).await?;
+            }
             if taken > 0 {
                 busy = true;
             } else if asking {

@@ -24,8 +24,10 @@ use crate::{
 /// How many records of one partition are taken at a time.
 const RECORDS_MAX: usize = 10;
 
-/// How many events are folded again at a time.
-const REFOLD_EVENTS_MAX: usize = 20_000;
+/// How many positions are folded again at a time.
+const REFOLD_POSITIONS_MAX: i64 = 20_000;
+/// How long dead letters are looked for that cannot be written again now.
+const OWED_MAX_MS: i64 = 600_000;
 
 /// Runs until the process ends.
 pub async fn run(job: &Job, edge: &mut impl Edge) -> Result<(), Error> {
@@ -239,15 +241,12 @@ async fn fold_again(
     if gone > need.range.start {
         fold.lost(&source, &origin, Range { start: need.range.start, end: gone });
     }
-    let mut left = Range { start: gone, end: need.range.end };
+    // What is more than that comes with the next round.
+    let left = Range { start: gone, end: need.range.end.min(gone.saturating_add(REFOLD_POSITIONS_MAX)) };
     if !left.is_empty() {
-        let (mut events, mut outcome, mut end) = (0, Ok(()), left.end);
+        let mut outcome = Ok(());
         edge.read(&place, left, &mut |message| {
-            // What is more than that comes with the next round.
-            if events == REFOLD_EVENTS_MAX {
-                end = end.min(message.offset);
-            } else if outcome.is_ok() {
-                events += 1;
+            if outcome.is_ok() {
                 outcome = fold.events(&source, std::slice::from_ref(message));
             }
         })
@@ -258,8 +257,7 @@ async fn fold_again(
             // What was read may be of another life of the topic. The next round knows it.
             return Ok(None);
         }
-        left.end = end;
-        fold.until(&source, end)?;
+        fold.until(&source, left.end)?;
     }
     let Some(transaction) = fold.due(edge.now())? else { return Ok(None) };
     let (until, lost) = (left.end, gone - need.range.start);
@@ -318,7 +316,7 @@ async fn look_after_letters(
     let topic = &job.config.topics.dead_letters;
     let missing = letters::missing(edge, topic, stage.letters(partition)).await?;
     let mut owed = Vec::new();
-    for missing in missing {
+    for mut missing in missing {
         let Some(published) = stage.published(partition) else { return Ok(None) };
         let (mut rest, mut records) = (missing.of.clone(), Vec::new());
         let (mut written, mut waits) = (Letters::default(), false);
@@ -354,10 +352,20 @@ async fn look_after_letters(
                 restore(job, stage, edge).await?;
                 return Ok(None);
             }
-            waits = true;
-        }
-        if waits {
+            // These are where what is written now is.
+            missing.append_ms = edge.now();
             owed.push(missing);
+        } else if waits && edge.now() - missing.append_ms < OWED_MAX_MS {
+            owed.push(missing);
+        } else if waits {
+            let Need { table, partition, range, .. } = &missing.of;
+            tracing::error!(
+                table,
+                partition,
+                start = range.start,
+                end = range.end,
+                "dead letters of these positions are missing, and their events cannot be had"
+            );
         }
     }
     Ok(Some(owed))

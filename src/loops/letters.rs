@@ -12,8 +12,8 @@ use crate::{
     rules::{catalog::Catalog, hash_bytes},
 };
 
-/// How many positions of the dead letters topic are looked through at most for what is there already.
-const LOOK_BACK_MAX: i64 = 1_000_000;
+/// How many positions of the dead letters topic are looked through at most at a time: more would hold up everything else.
+const LOOK_MAX: i64 = 200_000;
 
 /// How much later than its event's timestamp says a letter may have been written earlier: a broker takes timestamps that are
 /// so far ahead of its clock.
@@ -108,7 +108,7 @@ impl Letters {
         if let Some(first) = first {
             start = start.min(edge.position_at(&place, first.saturating_sub(AHEAD_MAX_MS).max(0)).await?);
         }
-        let range = Range { start: start.max(low).max(high - LOOK_BACK_MAX), end: high };
+        let range = Range { start: start.max(low).max(high - LOOK_MAX), end: high };
         let again = &mut self.again;
         edge.read(&place, range, &mut |message| {
             let known = origin(message).and_then(|(place, _)| again.get_mut(&place)?.known.as_mut());
@@ -124,7 +124,8 @@ impl Letters {
 }
 
 /// Of the dead letters that sections speak of, those that are not all there. Whoever has read a section finds them before
-/// the end of their topic, if anywhere: they were written before their transaction ended.
+/// the end of their topic, if anywhere: they were written before their transaction ended. Where there are too many, all are
+/// taken to have arrived.
 pub(super) async fn missing(edge: &mut impl Edge, topic: &str, owed: &[Owed]) -> Result<Vec<Owed>, EdgeError> {
     let times = || owed.iter().map(|owed| owed.append_ms);
     let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(Vec::new()) };
@@ -132,6 +133,10 @@ pub(super) async fn missing(edge: &mut impl Edge, topic: &str, owed: &[Owed]) ->
     let (low, high) = edge.watermarks(&place).await?;
     let start = edge.position_at(&place, first.saturating_sub(TRANSACTION_MAX_MS).max(0)).await?.max(low);
     let end = edge.position_at(&place, last.saturating_add(TRANSACTION_MAX_MS).max(0)).await?.min(high);
+    if end - start > LOOK_MAX {
+        tracing::warn!(topic, letters = end - start, "so many dead letters at once are not looked for one by one");
+        return Ok(Vec::new());
+    }
     let mut found: BTreeMap<TopicPartition, BTreeSet<i64>> = BTreeMap::new();
     edge.read(&place, Range { start, end }, &mut |message| {
         if let Some((place, offset)) = origin(message) {
