@@ -14,8 +14,6 @@ use arrow::{array::RecordBatch, compute::concat_batches};
 use tierwatch::{
     judge::output::BreachEvent,
     panes::{first_end_after, pane_start},
-    partial::Record,
-    position::Range,
     rules::{Files, Rule, RuleSet},
 };
 
@@ -37,10 +35,6 @@ pub(crate) struct Judged {
     pub(crate) readings: usize,
     pub(crate) breaches: usize,
     pub(crate) dead_letters: usize,
-    /// Dead letters that are there once more. Where two instances fold the same events, as when partitions change hands
-    /// right after the broker was away, JUDGE drops the second sections; nobody drops the second dead letters, which
-    /// `tierwatch_id` tells apart.
-    pub(crate) letters_again: usize,
 }
 
 /// The events of one partition, slice by slice.
@@ -126,16 +120,6 @@ fn joined(held: &VecDeque<BTreeMap<String, RecordBatch>>, count: usize) -> BTree
     TABLES.iter().map(table).collect()
 }
 
-/// The ranges of source positions that were folded, by partition and topic, as often as they were.
-fn folded(bed: &Bed) -> Vec<((i32, Option<String>), Range)> {
-    let records = read_all(&bed.kafka.brokers, "tierwatch.partials", 1);
-    let sections = records.iter().filter_map(|(_, value)| match Record::decode(value) {
-        Ok(Record::Sections(sections)) => Some(sections.sections),
-        _ => None,
-    });
-    sections.flatten().map(|section| ((section.partition, Some(section.topic)), section.range)).collect()
-}
-
 /// Compares all that there is with all that there must be.
 pub(crate) fn compare(rules: &Files, set: &RuleSet, written: &AllWritten, bed: &Bed, until: i64) -> Judged {
     let (mut expected, (breaches, remembered)) = thread::scope(|scope| {
@@ -187,22 +171,8 @@ pub(crate) fn compare(rules: &Files, set: &RuleSet, written: &AllWritten, bed: &
         once.len(),
         garbage.len()
     );
-    // One is there again only where its event was folded again, which JUDGE drops and the dead letters do not.
     let mut seen = BTreeSet::new();
-    let again: Vec<&String> = origins.iter().copied().filter(|id| !seen.insert(*id)).collect();
-    if !again.is_empty() {
-        let folded = folded(bed);
-        let times = |id: &str| {
-            let mut words = id.rsplitn(3, '/').map(str::to_owned);
-            let offset: i64 = words.next().and_then(|word| word.parse().ok()).expect("an offset");
-            let place = (words.next().and_then(|word| word.parse().ok()).expect("a partition"), words.next());
-            folded.iter().filter(|(at, range)| *at == place && (range.start..range.end).contains(&offset)).count()
-        };
-        let unexplained: Vec<_> = again.iter().filter(|id| times(id) < 2).take(5).collect();
-        assert!(
-            unexplained.is_empty(),
-            "dead letters that are there again, of events that were folded once: {unexplained:?}"
-        );
-    }
-    Judged { readings: expected.len(), breaches: said.len(), dead_letters: garbage.len(), letters_again: again.len() }
+    let again: Vec<&String> = origins.iter().copied().filter(|id| !seen.insert(*id)).take(5).collect();
+    assert!(again.is_empty(), "dead letters that are there twice: {again:?}");
+    Judged { readings: expected.len(), breaches: said.len(), dead_letters: garbage.len() }
 }

@@ -85,16 +85,12 @@ impl fmt::Display for Report {
             self.caught_up.as_secs_f64(),
             self.took.as_secs_f64(),
         )?;
-        if let Some(Judged { readings, breaches, dead_letters, letters_again }) = self.judged {
-            let again = match letters_again {
-                0 => "each there once".to_owned(),
-                again => format!("{again} of them once more with the same id"),
-            };
+        if let Some(Judged { readings, breaches, dead_letters }) = self.judged {
             writeln!(
                 f,
                 "All {readings} readings in ClickHouse equal those of the batch query over all events, bit for bit, and each is \
                  there once. All {breaches} breach events equal those of an undisturbed replay, each there once. All \
-                 {dead_letters} broken events are dead letters, {again}.\n"
+                 {dead_letters} broken events are dead letters, each there once.\n"
             )?;
         }
         if self.pauses.is_empty() {
